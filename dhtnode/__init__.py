@@ -1,0 +1,1 @@
+"""The node: identity, wire, network, storage, command line, composition."""

@@ -46,7 +46,7 @@ class ConfigError(DhtnodeError):
 
 
 class LocalProtocolError(DhtnodeError):
-    """This node broke its own protocol: a bug here, never something a peer did."""
+    """The node broke its own protocol: a bug here, never something a peer did."""
 
 
 class RemoteProtocolError(DhtnodeError):

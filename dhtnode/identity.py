@@ -107,7 +107,7 @@ class Identity:
 
 def peer_id_of(public_bytes: bytes) -> str:
     """The peer id (`12D3KooW...`) of a raw 32-byte Ed25519 public key."""
-    return base58.b58encode(_PEER_PREFIX + public_bytes).decode()
+    return str(base58.b58encode(_PEER_PREFIX + public_bytes), "ascii")
 
 
 @lru_cache(maxsize=4096)

@@ -37,15 +37,16 @@ class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     MAX_BYTES: ClassVar[int] = 16 * 1024
 
 
-B = TypeVar("B", bound=Body, covariant=True)
+B = TypeVar("B", bound=Body)
+B_co = TypeVar("B_co", bound=Body, covariant=True)
 
 
 @dataclass(frozen=True)
-class Signed(Generic[B]):
+class Signed(Generic[B_co]):
     """A record whose signature has been checked, or that we signed ourselves."""
 
     signer: str
-    body: B
+    body: B_co
     signature: bytes
     swarm_id: bytes
 
@@ -79,7 +80,13 @@ def parse_canonical(data: bytes, max_bytes: int) -> Any:
     try:
         value = msgpack.unpackb(data, raw=False, strict_map_key=False)
         again = canonical(value)
-    except (ValueError, TypeError, RecursionError, LocalProtocolError, msgpack.exceptions.UnpackException) as error:
+    except (
+        ValueError,
+        TypeError,
+        RecursionError,
+        LocalProtocolError,
+        msgpack.exceptions.UnpackException,
+    ) as error:
         raise ValueError(f"not canonical msgpack: {type(error).__name__}") from error
     if again != data:
         raise ValueError("not in canonical form")
@@ -127,7 +134,9 @@ def open_record(wire: bytes, swarm_id: bytes, kinds: Mapping[str, type[B]], send
         raise RemoteProtocolError(sender, "unknown-kind", repr(kind)[:40])
     body_type = kinds[kind]
     if len(wire) > body_type.MAX_BYTES:
-        raise RemoteProtocolError(sender, "oversized", f"{kind}: {len(wire)} bytes, at most {body_type.MAX_BYTES}")
+        raise RemoteProtocolError(
+            sender, "oversized", f"{kind}: {len(wire)} bytes, at most {body_type.MAX_BYTES}"
+        )
     if not (isinstance(signer, str) and isinstance(signature, bytes) and len(signature) == SIGNATURE_BYTES):
         raise RemoteProtocolError(sender, "malformed", f"{kind}: signer or signature")
     try:

@@ -20,6 +20,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from dhtnode.errors import ConfigError, Exit
+from dhtnode.files import replacing
 
 SIGNATURE_BYTES = 64
 _KEY_PREFIX = bytes.fromhex("08011240")  # protobuf: type = Ed25519 (1), data = 64 bytes
@@ -84,18 +85,8 @@ class Identity:
 
     def save(self, path: Path) -> None:
         data = _KEY_PREFIX + self.key.private_bytes_raw() + self.public_bytes
-        draft = path.with_suffix(".new")
-        try:
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        except OSError as error:
-            raise ConfigError(
-                f"cannot write the identity {path}: {error.strerror}; choose a writable folder",
-                Exit.HOME,
-            ) from error
+        with replacing(path) as draft:
+            draft.write_bytes(data)
 
     @property
     def public_bytes(self) -> bytes:

@@ -1,0 +1,175 @@
+"""What a node tells about itself: one document, the same over the socket, in the store and as JSON.
+
+`docs/status.md` describes it for readers. Fields are only ever added while `schema` stays the same;
+a field that changes its meaning or goes away raises `schema`. Unknown is `null`, never a made-up 0.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from dhtnode.errors import ConfigError, Exit
+
+SCHEMA = 1
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all parts. Keys that a newer node added are ignored on reading."""
+
+
+class SwarmPart(Part, frozen=True, kw_only=True):
+    """The swarm that the node is a member of."""
+
+    id: str
+    """Digest of the manifest, hex."""
+    name: str
+
+
+class PeerPart(Part, frozen=True, kw_only=True):
+    """Another member, as this node sees it."""
+
+    peer_id: str
+    addresses: tuple[str, ...] = ()
+    round: int | None = None
+    """The round it last said it is in."""
+    phase: str | None = None
+    last_seen_s: float | None = None
+    """Seconds since this node last heard of it."""
+    member: bool = False
+    """Whether it is in the roster of the last certified round."""
+
+
+class RoundPart(Part, frozen=True, kw_only=True):
+    """Where the node is in the swarm's rounds."""
+
+    number: int = 0
+    """The round in progress, from 0; also the number of finished rounds."""
+    total: int | None = None
+    """Rounds that the manifest asks for."""
+    phase: str = "starting"
+    reason: str = ""
+    """What the node waits for, in words."""
+    left_s: float | None = None
+    """Seconds until the phase's deadline."""
+    state_digest: str | None = None
+    """Digest of the model state at the start of this round, hex: equal on all members."""
+    roster: tuple[str, ...] = ()
+    """Peer ids of the last certified roster, in its order."""
+
+
+class TrainingPart(Part, frozen=True, kw_only=True):
+    """The work of this node."""
+
+    task: str = ""
+    device: str = ""
+    loss: float | None = None
+    """Mean training loss of the last local run, nats for text."""
+    eval_loss: float | None = None
+    """Loss of the shared state on held-out data."""
+    steps: int = 0
+    """Inner steps since the home exists."""
+    tokens: int = 0
+    """Tokens (samples, for tasks without tokens) trained since the home exists."""
+    tokens_per_s: float | None = None
+    utilisation: float | None = None
+    """Share of wall time spent in training since the node joined, 0 to 1."""
+
+
+class TrafficPart(Part, frozen=True, kw_only=True):
+    """Bytes of all protocols of this node since the home exists."""
+
+    sent_bytes: int = 0
+    received_bytes: int = 0
+
+
+class ReceiptsPart(Part, frozen=True, kw_only=True):
+    """Signed receipts for this node's work."""
+
+    rounds: int = 0
+    """Finished rounds with a receipt of this node's work."""
+    tokens: int = 0
+    """Tokens that those receipts name."""
+    last_round: int | None = None
+
+
+class BranchPart(Part, frozen=True, kw_only=True):
+    """Set while the node goes on without a quorum; healing keeps the branch with more tokens."""
+
+    since_round: int
+    reason: str
+    tokens: int = 0
+
+
+class StoragePart(Part, frozen=True, kw_only=True):
+    """What the home holds."""
+
+    home: str = ""
+    store_bytes: int = 0
+    checkpoint_bytes: int = 0
+    data_bytes: int = 0
+    free_bytes: int | None = None
+
+
+class Status(Part, frozen=True, kw_only=True):
+    """The whole document."""
+
+    schema: int = SCHEMA
+    running: bool
+    """False: no node runs in the home, the rest is what it saved last."""
+    saved_at_s: float
+    """Unix time at which the document was made."""
+    version: str
+    pid: int | None = None
+    uptime_s: float = 0.0
+    swarm: SwarmPart
+    peer_id: str
+    addresses: tuple[str, ...] = ()
+    """Multiaddrs with /p2p/ at which others can dial this node."""
+    peers: tuple[PeerPart, ...] = ()
+    round: RoundPart = RoundPart()
+    training: TrainingPart = TrainingPart()
+    traffic: TrafficPart = TrafficPart()
+    receipts: ReceiptsPart = ReceiptsPart()
+    branch: BranchPart | None = None
+    rejected: dict[str, int] = {}
+    """What peers sent and this node dropped, by reason."""
+    rejected_by_peer: dict[str, dict[str, int]] = {}
+    """The same by peer id; "" is for bytes that name no peer."""
+    deadlines_s: dict[str, float] = {}
+    """Learned deadline of each phase, seconds."""
+    storage: StoragePart = StoragePart()
+    notices: tuple[str, ...] = ()
+    """What its operator should know, newest last."""
+
+    def encode(self) -> bytes:
+        """The document as JSON, one line."""
+        return msgspec.json.encode(self)
+
+
+def parse_status(data: bytes) -> Status:
+    """The document in JSON bytes.
+
+    Raises:
+        ConfigError: it was written by another version of dhtnode.
+    """
+    try:
+        status = msgspec.json.decode(data, type=Status)
+        found: object = status.schema
+    except msgspec.DecodeError:
+        status, found = None, "an unknown one"
+    if status is None or found != SCHEMA:
+        raise ConfigError(
+            f"the node speaks status schema {found}, this command reads {SCHEMA}; "
+            "use the dhtnode that the node was started with",
+            Exit.FAILED,
+        )
+    return status
+
+
+def totals(by_peer: dict[str, dict[str, int]]) -> dict[str, int]:
+    """Counts by reason, over all peers."""
+    by_reason: dict[str, int] = {}
+    for reasons in by_peer.values():
+        for reason, count in reasons.items():
+            by_reason[reason] = by_reason.get(reason, 0) + count
+    return dict(sorted(by_reason.items()))

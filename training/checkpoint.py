@@ -1,0 +1,120 @@
+"""The state on disk: a safetensors file that is whole or not there.
+
+It is written beside its place, flushed to the disk and then renamed, so that a crash or a full disk
+at any moment leaves the previous checkpoint as it was. Reading checks the digest: a file that any
+bit has changed in is never trained on.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from dhtnode.errors import ConfigError, DhtnodeError, Exit
+from training.state import Shape, State
+
+FORMAT = "1"
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+
+
+class DamagedCheckpointError(DhtnodeError):
+    """The file is not what was written. The node takes the state from its peers instead."""
+
+
+def save_checkpoint(path: Path, state: State) -> None:
+    """Replace the checkpoint at `path`, or leave it untouched.
+
+    Raises:
+        ConfigError: DISK (7) without space, HOME (5) where the folder can't be written.
+    """
+    tensors = {"weights": state.weights, "momentum": state.momentum, "moments": state.moments}
+    metadata = {
+        "format": FORMAT,
+        "swarm_id": state.swarm_id.hex(),
+        "round": str(state.round_no),
+        "digest": state.digest.hex(),
+    }
+    content = save({name: tensor for name, tensor in tensors.items() if tensor.size}, metadata)
+    beside = path.with_name(path.name + ".tmp")
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        _remove(beside)
+        raise _refused(path, error, len(content)) from error
+
+
+def load_checkpoint(path: Path, swarm_id: bytes, shape: Shape) -> State | None:
+    """The state at `path`, or None if there is no file.
+
+    Raises:
+        ConfigError: HOME (5), the file belongs to another swarm or can't be read.
+        DamagedCheckpointError: anything else that is wrong with it.
+    """
+    try:
+        path.open("rb").close()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the checkpoint {path}: {error.strerror}; check its permissions", Exit.HOME
+        ) from error
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise DamagedCheckpointError(f"{path} is damaged: {error}") from error
+    if metadata.get("format") != FORMAT or not metadata.get("round", "").isdecimal():
+        raise DamagedCheckpointError(f"{path} is damaged: not a checkpoint of format {FORMAT}")
+    if metadata.get("swarm_id") != swarm_id.hex():
+        raise ConfigError(f"the checkpoint {path} belongs to another swarm; give another --home", Exit.HOME)
+    parts = [tensors[name] for name in ("weights", "momentum", "moments") if name in tensors]
+    try:
+        values_S = np.concatenate([np.zeros(0, np.float32), *parts])
+        state = State(swarm_id, int(metadata["round"]), shape, values_S)
+    except ValueError as error:
+        raise DamagedCheckpointError(f"{path} is damaged: {error}") from error
+    if state.digest.hex() != metadata.get("digest"):
+        raise DamagedCheckpointError(f"{path} is damaged: its content does not match its digest")
+    return state
+
+
+def _refused(path: Path, error: OSError, size: int) -> ConfigError:
+    if error.errno in _NO_SPACE:
+        return ConfigError(
+            f"cannot save the checkpoint {path}: {error.strerror}; free {size / 2**20:.1f} MiB there "
+            "or give another --home (the previous checkpoint is untouched)",
+            Exit.DISK,
+        )
+    return ConfigError(
+        f"cannot save the checkpoint {path}: {error.strerror}; make the folder writable "
+        "or give another --home",
+        Exit.HOME,
+    )
+
+
+def _flush_folder(folder: Path) -> None:
+    """Without this a power cut may undo the rename."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        # The save has failed already, and that is the error to show.
+        return

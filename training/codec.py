@@ -1,0 +1,216 @@
+"""Pseudo-gradients as bytes: the canonical form in which all members see the same numbers.
+
+A vector is cut into chunks of `wire.chunk_elems` elements (the last one may be shorter). Each chunk
+stands alone and its length follows from (codec, elements), so it is digested, sent, checked and
+decoded without the others. Inside a chunk come first the scales, then the codes:
+
+    int8, int4   one little-endian fp32 scale for each block of `wire.block_elems` elements, then
+                 one signed code for each element; int4 puts two in a byte, the first in the low half
+    fp32         little-endian fp32 values, no scales: the reference that loses nothing
+
+scale = largest magnitude of the block / L, code = round half to even of value / scale, L = 127 for
+int8 and 7 for int4, value = code * scale. Only single IEEE operations are used, so every machine
+decodes the same bits. (Block-wise quantisation: Dettmers et al., arXiv:2110.02861, section 2.1.)
+
+Error of a block with largest magnitude A <= LIMIT: |decoded - value| <= A / (2 L) up to fp32
+rounding (a relative 2^-21 of A); a block with A / L < 2^-126 becomes zero, so that no result depends
+on how a machine treats subnormal scales.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from dhtnode.manifest import WireSection
+
+Vector = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
+Codes = npt.NDArray[np.int8]
+
+LIMIT = 2.0**20
+"""Largest magnitude on the wire. No training run moves a weight by a million; an attacker would."""
+SMALLEST_SCALE = np.float32(2.0**-126)
+"""The smallest normal fp32 number."""
+SCALE_BYTES = 4
+
+
+class Codec(Protocol):
+    """How the elements of one chunk become bytes. One more codec is one more entry in `CODECS`."""
+
+    def length(self, elems: int, block: int) -> int: ...
+    def encode(self, values: Vector, block: int) -> bytes: ...
+    def check(self, chunk: Bytes, elems: int, block: int) -> None: ...
+    def decode(self, chunk: Bytes, elems: int, block: int) -> Vector: ...
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Small signed codes as bytes. `valid` sees the packed bytes of all codes of a chunk."""
+
+    codes_per_byte: int
+    pack: Callable[[Codes], Bytes]
+    unpack: Callable[[Bytes], Codes]
+    valid: Callable[[Bytes], bool]
+
+
+@dataclass(frozen=True)
+class BlockCodec:
+    """Codes from -levels to levels, with one scale for each block."""
+
+    levels: int
+    packing: Packing
+
+    def length(self, elems: int, block: int) -> int:
+        return SCALE_BYTES * -(-elems // block) + -(-elems // self.packing.codes_per_byte)
+
+    def encode(self, values: Vector, block: int) -> bytes:
+        grid = _grid(values, block)
+        peak = np.abs(grid).max(axis=1)
+        _check_magnitudes(peak)
+        scale = peak / np.float32(self.levels)
+        scale[scale < SMALLEST_SCALE] = 0
+        divisor = np.where(scale > 0, scale, np.float32(1))
+        codes = np.rint(grid / divisor[:, None]).astype(np.int8).ravel()[: values.size]
+        return b"".join([scale.astype("<f4").tobytes(), self.packing.pack(codes).tobytes()])
+
+    def check(self, chunk: Bytes, elems: int, block: int) -> None:
+        scale, packed = self._split(chunk, elems, block)
+        if not np.isfinite(scale).all():
+            raise ValueError("scale is NaN or infinite")
+        if np.signbit(scale).any():
+            raise ValueError("scale is negative")
+        if (scale > np.float32(LIMIT) / np.float32(self.levels)).any():
+            raise ValueError(f"scale is above {LIMIT:g} / {self.levels}")
+        if ((scale > 0) & (scale < SMALLEST_SCALE)).any():
+            raise ValueError("scale is subnormal")
+        if not self.packing.valid(packed):
+            raise ValueError(f"code is outside -{self.levels}..{self.levels}")
+        if self.packing.codes_per_byte == 2 and elems % 2 and packed[-1] >> 4:
+            raise ValueError("padding is not zero")
+
+    def decode(self, chunk: Bytes, elems: int, block: int) -> Vector:
+        scale, packed = self._split(chunk, elems, block)
+        grid = _grid(self.packing.unpack(packed)[:elems].astype(np.float32), block)
+        grid *= scale[:, None]
+        return grid.ravel()[:elems]
+
+    def _split(self, chunk: Bytes, elems: int, block: int) -> tuple[Vector, Bytes]:
+        cut = SCALE_BYTES * -(-elems // block)
+        return chunk[:cut].view("<f4").astype(np.float32, copy=False), chunk[cut:]
+
+
+class FloatCodec:
+    """fp32 as it is."""
+
+    def length(self, elems: int, block: int) -> int:
+        return 4 * elems
+
+    def encode(self, values: Vector, block: int) -> bytes:
+        _check_magnitudes(np.abs(values))
+        return values.astype("<f4").tobytes()
+
+    def check(self, chunk: Bytes, elems: int, block: int) -> None:
+        _check_magnitudes(np.abs(chunk.view("<f4")))
+
+    def decode(self, chunk: Bytes, elems: int, block: int) -> Vector:
+        return chunk.view("<f4").astype(np.float32)
+
+
+def _pack_nibbles(codes: Codes) -> Bytes:
+    if codes.size % 2:
+        codes = np.append(codes, np.int8(0))
+    pairs = (codes.view(np.uint8) & 0x0F).view("<u2")
+    packed: Bytes = (pairs | pairs >> 4).astype(np.uint8)
+    return packed
+
+
+def _unpack_nibbles(packed: Bytes) -> Codes:
+    return _NIBBLES[packed].view(np.int8)
+
+
+_SIGNED = (np.arange(16) + 8) % 16 - 8
+_NIBBLES = np.array([_SIGNED[b & 15] % 256 + (_SIGNED[b >> 4] % 256 << 8) for b in range(256)], "<u2")
+"""The two codes of each byte, as the bytes of one 16-bit number: a table is the fastest unpacking."""
+_HAS_MINUS_8 = np.array([b & 15 == 8 or b >> 4 == 8 for b in range(256)])
+
+_BYTES = Packing(
+    codes_per_byte=1,
+    pack=lambda codes: codes.view(np.uint8),
+    unpack=lambda packed: packed.view(np.int8),
+    valid=lambda packed: not (packed == 0x80).any(),
+)
+_NIBBLE_PAIRS = Packing(
+    codes_per_byte=2,
+    pack=_pack_nibbles,
+    unpack=_unpack_nibbles,
+    valid=lambda packed: not _HAS_MINUS_8[packed].any(),
+)
+
+CODECS: dict[str, Codec] = {
+    "int8": BlockCodec(127, _BYTES),
+    "int4": BlockCodec(7, _NIBBLE_PAIRS),
+    "fp32": FloatCodec(),
+}
+
+
+def chunk_sizes(elems: int, wire: WireSection) -> list[int]:
+    """Elements of each chunk of a vector of `elems` elements."""
+    full, rest = divmod(elems, wire.chunk_elems)
+    return [wire.chunk_elems] * full + ([rest] if rest else [])
+
+
+def chunk_bytes(elems: int, wire: WireSection) -> int:
+    """Exact length of an encoded chunk of `elems` elements."""
+    return CODECS[wire.codec].length(elems, wire.block_elems)
+
+
+def encode(vector: Vector, wire: WireSection) -> list[bytes]:
+    """All chunks of a vector, in order.
+
+    Raises:
+        ValueError: an element is NaN, infinite or above `LIMIT`.
+    """
+    codec = CODECS[wire.codec]
+    starts = range(0, vector.size, wire.chunk_elems)
+    return [codec.encode(vector[start : start + wire.chunk_elems], wire.block_elems) for start in starts]
+
+
+def check(chunk: bytes | memoryview, elems: int, wire: WireSection) -> None:
+    """Refuse bytes that `encode` never makes, before any arithmetic with them.
+
+    Raises:
+        ValueError: wrong length; NaN, infinite, negative, subnormal or too large scale; code or
+            value out of range. The text is the reason.
+    """
+    expected = chunk_bytes(elems, wire)
+    if len(chunk) != expected:
+        raise ValueError(f"chunk has {len(chunk)} bytes, {wire.codec} of {elems} elements has {expected}")
+    CODECS[wire.codec].check(np.frombuffer(chunk, np.uint8), elems, wire.block_elems)
+
+
+def decode(chunk: bytes | memoryview, elems: int, wire: WireSection) -> Vector:
+    """The `elems` float32 values of a chunk that has passed `check`."""
+    return CODECS[wire.codec].decode(np.frombuffer(chunk, np.uint8), elems, wire.block_elems)
+
+
+def decode_all(chunks: list[bytes], elems: int, wire: WireSection) -> Vector:
+    """The whole vector from all its chunks, each of which has passed `check`."""
+    pieces = [decode(c, n, wire) for c, n in zip(chunks, chunk_sizes(elems, wire), strict=True)]
+    return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+
+
+def _grid(values: Vector, block: int) -> Vector:
+    """Values as rows of `block` elements; the last row is filled up with zeros."""
+    if missing := -values.size % block:
+        values = np.append(values, np.zeros(missing, np.float32))
+    return values.reshape(-1, block)
+
+
+def _check_magnitudes(magnitudes: Vector) -> None:
+    if not (magnitudes <= LIMIT).all():  # NaN compares false, too
+        raise ValueError(f"value is NaN, infinite or above {LIMIT:g}")

@@ -1,0 +1,47 @@
+"""The outer step: the averaged pseudo-gradient moves the shared weights.
+
+SGD with Nesterov momentum as in DiLoCo (Douillard et al., arXiv:2311.08105, algorithm 1), in the
+form of Sutskever et al. (2013) that torch.optim.SGD uses:
+
+    v' = momentum * v + g
+    theta' = theta - lr * (g + momentum * v')
+
+Momentum 0 and lr 1 is plain averaging of the members' weights. Every operation is one elementwise
+float32 ufunc, a multiply or an add, never a fused one: the result is the same on every machine.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dhtnode.manifest import OuterSection
+from training.codec import Vector
+from training.state import State
+
+
+def advance(state: State, mean_U: Vector, outer: OuterSection) -> State:
+    """The state after a round.
+
+    Args:
+        state: the state that the round started from.
+        mean_U: the decoded weighted mean of what members sent: pseudo-gradient_P, followed by the
+            inner moments if the swarm averages them. # U = state.shape.update_elems
+        outer: the manifest's section.
+
+    Raises:
+        ValueError: the mean has another length, or the new state is not finite.
+    """
+    shape = state.shape
+    if mean_U.shape != (shape.update_elems,) or mean_U.dtype != np.float32:
+        raise ValueError(f"a mean of shape {mean_U.shape}, not {shape.update_elems} float32 elements")
+    gradient_P, moments = mean_U[: shape.params], mean_U[shape.params :]
+    step_P, momentum_P = gradient_P, state.momentum
+    if shape.momentum:
+        factor = np.float32(outer.momentum)
+        momentum_P = np.add(np.multiply(state.momentum, factor), gradient_P)
+        step_P = np.add(gradient_P, np.multiply(momentum_P, factor))
+    weights_P = np.subtract(state.weights, np.multiply(step_P, np.float32(outer.lr)))
+    values_S = np.concatenate([weights_P, momentum_P, moments])
+    if not np.isfinite(values_S).all():
+        raise ValueError(f"the state after round {state.round_no} is not finite: training has diverged")
+    return State(state.swarm_id, state.round_no + 1, shape, values_S)

@@ -8,6 +8,7 @@ comes from. Reading checks the format version, every key, type and bound, and th
 
 from __future__ import annotations
 
+import math
 import tomllib
 from functools import cached_property
 from pathlib import Path
@@ -224,9 +225,9 @@ def _signed_form(terms: Terms) -> bytes:
 
 
 def _exact(value: Any) -> Any:
-    """Floats as hexadecimal text: signed bytes hold no floats."""
+    """Floats as hexadecimal text, in a map that no option can be: signed bytes hold no floats."""
     if isinstance(value, float):
-        return f"float:{value.hex()}"
+        return {"float": value.hex()}
     if isinstance(value, dict):
         return {key: _exact(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -251,6 +252,9 @@ def _check(terms: Terms, source: str) -> None:
         raise _refused(
             source, "is not valid: inner.steps must begin at round 0 and rise", "correct inner.steps"
         )
+    for key, options in (("task.options", terms.task.options), ("inner.options", terms.inner.options)):
+        if not _finite(list(options.values())):
+            raise _refused(source, f"is not valid: {key} holds a number that is not finite", f"correct {key}")
     if terms.wire.chunk_elems % terms.wire.block_elems:
         raise _refused(
             source,
@@ -266,6 +270,12 @@ def _check(terms: Terms, source: str) -> None:
         raise _refused(
             source, f"is not valid: data.chunks needs {expected} digests", "make it with 'dhtnode swarm new'"
         )
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _refused(source: str, what: str, remedy: str) -> ConfigError:

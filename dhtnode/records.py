@@ -144,7 +144,7 @@ def open_record(wire: bytes, swarm_id: bytes, kinds: Mapping[str, type[B]], send
     except (msgspec.ValidationError, ValueError) as error:
         raise RemoteProtocolError(sender, "schema", f"{kind}: {error}") from error
     record: Signed[B] = Signed(signer, typed, signature, swarm_id)
-    if plain(typed) != body:  # defaults filled in by the schema would make a second spelling
+    if canonical(plain(typed)) != canonical(body):  # a default left out would be a second spelling
         raise RemoteProtocolError(sender, "malformed", f"{kind}: not the canonical body")
     if not verify(signer, _payload(swarm_id, signer, typed), signature):
         raise RemoteProtocolError(sender, "bad-signature", kind)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
-from dhtnode.errors import TransportError
+from dhtnode.errors import LocalProtocolError, TransportError
 from dhtnode.identity import Identity
 from dhtnode.net.daemon import Daemon, DaemonConfig
+from dhtnode.net.dht import Dht
 from dhtnode.net.gossip import Gossip
 from dhtnode.net.instance import answer_instance_questions, refuse_second_instance
 from dhtnode.net.multiaddress import is_loopback, split_peer
@@ -48,8 +48,8 @@ class Network:
     Attributes:
         peer_id: own peer id.
         unreachable: bootstrap address -> one line why it did not answer. The caller decides.
-        streams, gossip: the parts; `open`, `serve`, `request`, `on_request`, `publish` and
-            `subscribe` are theirs.
+        streams, gossip, dht: the parts; `open`, `serve`, `request`, `on_request`, `publish`,
+            `subscribe`, `announce` and `lookup` are theirs.
     """
 
     def __init__(
@@ -57,20 +57,22 @@ class Network:
         daemon: Daemon,
         streams: Streams,
         gossip: Gossip,
+        dht: Dht,
         on_connect: Callable[[str], None],
         on_disconnect: Callable[[str], None],
     ) -> None:
         self.peer_id = daemon.peer_id
         self.unreachable: dict[str, str] = {}
-        self.streams, self.gossip = streams, gossip
+        self.streams, self.gossip, self.dht = streams, gossip, dht
         self.open, self.serve = streams.open, streams.serve
         self.request, self.on_request = streams.request, streams.on_request
         self.publish, self.subscribe = gossip.publish, gossip.subscribe
+        self.announce, self.lookup = dht.announce, dht.lookup
         self._daemon = daemon
         self._on_connect, self._on_disconnect = on_connect, on_disconnect
         self._addresses: list[str] = []
         self._peers: dict[str, list[str]] = {}
-        self._watch: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
     async def start(
@@ -94,34 +96,36 @@ class Network:
                 daemon does not start. Bootstrap peers that do not answer are no error here: see
                 `unreachable`.
         """
-        own_id = Identity.load(config.daemon.identity_path).peer_id if config.daemon.identity_path else ""
-        targets = [(address, *split_peer(address)) for address in config.bootstrap]
-        if own_id and config.bootstrap and config.check_instance:
-            await refuse_second_instance(own_id, config.swarm_id, config.bootstrap)
+        if config.daemon.identity_path is None:
+            raise LocalProtocolError("a node's network needs the node's identity")
+        identity = Identity.load(config.daemon.identity_path)
+        targets = [address for address in config.bootstrap if split_peer(address)[0]]
+        if targets and config.check_instance:
+            await refuse_second_instance(identity.peer_id, config.swarm_id, targets)
         daemon = await Daemon.start(config.daemon)
         streams = Streams(daemon.control, config.swarm_id, on_misbehaviour)
         gossip = Gossip(daemon.control, config.swarm_id, streams.traffic, on_misbehaviour)
-        network = cls(daemon, streams, gossip, on_connect, on_disconnect)
         try:
-            await streams.start()
-            await answer_instance_questions(streams, daemon.peer_id)
-            others = [address for address, peer, _ in targets if peer != daemon.peer_id]
-            await asyncio.gather(*(network._dial_bootstrap(address) for address in others))
-            await network._poll()
+            dht = await Dht.start(daemon.control.path, identity, config.swarm_id)
+        except BaseException:
+            await daemon.stop()
+            raise
+        network = cls(daemon, streams, gossip, dht, on_connect, on_disconnect)
+        try:
+            await network._join(targets)
         except BaseException:
             await network.stop()
             raise
-        network._watch = asyncio.create_task(network._keep_watching())
         return network
 
     async def stop(self) -> None:
         """Close everything and end the daemon."""
-        if self._watch is not None:
-            self._watch.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watch
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.gossip.stop()
         await self.streams.stop()
+        await self.dht.stop()
         await self._daemon.stop()
 
     @property
@@ -160,6 +164,18 @@ class Network:
         """Close all connections to a peer. It may dial again."""
         await self._daemon.control.disconnect(peer)
 
+    async def _join(self, bootstrap: list[str]) -> None:
+        await self.streams.start()
+        await answer_instance_questions(self.streams, self.peer_id)
+        others = [address for address in bootstrap if split_peer(address)[0] != self.peer_id]
+        await asyncio.gather(*(self._dial_bootstrap(address) for address in others))
+        _, self._addresses = await self._daemon.control.identify()
+        self._peers = await self._daemon.control.peers()
+        await asyncio.gather(*(self.dht.greet(peer) for peer in self._peers))
+        for peer in self._peers:
+            self._on_connect(peer)
+        self._start(self._keep_watching())
+
     async def _dial_bootstrap(self, address: str) -> None:
         try:
             await self.connect(address)
@@ -178,6 +194,12 @@ class Network:
         _, self._addresses = await self._daemon.control.identify()
         before, self._peers = self._peers, await self._daemon.control.peers()
         for peer in self._peers.keys() - before.keys():
+            self._start(self.dht.greet(peer))
             self._on_connect(peer)
         for peer in before.keys() - self._peers.keys():
             self._on_disconnect(peer)
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

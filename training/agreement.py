@@ -1,0 +1,296 @@
+"""Agreement on one value among known electors, over a network that loses and delays.
+
+Single-decree Paxos with a fixed leader for each view, in signed records:
+
+view 0     the leader proposes freely; electors vote; a majority of equal votes decides.
+view v>0   electors that lost patience promise to leave all views below v and tell what they last
+           voted for. The leader of v shows a majority of such promises and must propose the value
+           of the highest vote among them; if there is none it is free.
+
+Any two majorities share an elector, so a decided value is found again by every later leader: two
+different values are never decided while electors keep their word. An elector that does not has
+signed the proof: two votes in one view, or a vote below a view that its promise had left.
+
+Own records are what an elector remembers: the shell stores each one durably before it is sent,
+and `restore` brings them back after a crash.
+
+Source: Lamport, "Paxos Made Simple" (2001), section 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal, TypeVar, cast
+
+from dhtnode.errors import RemoteProtocolError
+from dhtnode.identity import Identity
+from dhtnode.records import Body, Signed, open_record, sign
+from training.messages import MAX_VIEW, Promise, Proposal, Vote, value_digest
+from training.roster import quorum
+
+AnyBody = TypeVar("AnyBody", bound=Body)
+
+MAX_BACKOFF = 5
+"""Time-outs double up to 2^5: patience grows, but never beyond what a user would wait."""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """What is being agreed on: one step of one round on one chain."""
+
+    round: int
+    base: bytes
+    step: Literal["roster", "close"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A value and the votes of a majority, all cast in one view."""
+
+    value: bytes
+    votes: tuple[Signed[Vote], ...]
+
+
+class Agreement:
+    """One elector's side of it. A node that is no elector follows along without a voice.
+
+    Args:
+        instance: what is agreed on.
+        electors: who votes, in leader order: view v is led by electors[v mod n].
+        identity: own key; also decides whether we are an elector.
+        swarm_id: signature domain.
+        deadline_s: when patience with view 0 ends, on the caller's clock.
+        patience_s: length of view 1; doubles with each further view.
+    """
+
+    def __init__(
+        self,
+        instance: Instance,
+        electors: tuple[str, ...],
+        identity: Identity,
+        swarm_id: bytes,
+        deadline_s: float,
+        patience_s: float,
+    ) -> None:
+        self.instance = instance
+        self.electors = electors
+        self.decision: Decision | None = None
+        self.view = 0
+        self.deadline_s = deadline_s
+        self._patience_s = patience_s
+        self._identity = identity
+        self._swarm_id = swarm_id
+        self._last_vote: Signed[Vote] | None = None
+        self._proposals: dict[int, Signed[Proposal]] = {}
+        self._values: dict[bytes, bytes] = {}
+        self._votes: dict[tuple[int, bytes], dict[str, Signed[Vote]]] = {}
+        self._voted_in: dict[tuple[int, str], bytes] = {}
+        self._promises: dict[int, dict[str, Signed[Promise]]] = {}
+
+    @property
+    def is_elector(self) -> bool:
+        return self._identity.peer_id in self.electors
+
+    def leader(self, view: int) -> str:
+        return self.electors[view % len(self.electors)]
+
+    @property
+    def has_proposal(self) -> bool:
+        return bool(self._proposals)
+
+    def proposed_value(self) -> bytes | None:
+        """The value on the table in the current view."""
+        proposal = self._proposals.get(self.view)
+        return proposal.body.value if proposal else None
+
+    def progress(self) -> str:
+        """One line for `status`: how far the current view has come."""
+        best = max((len(votes) for (view, _), votes in self._votes.items() if view == self.view), default=0)
+        return f"{best} of {len(self.electors)} votes, need {quorum(self.electors)}"
+
+    def restore(self, own: Iterable[Signed[Body]]) -> None:
+        """Take back what we had signed for this instance before a crash."""
+        for record in own:
+            self.on_record(record)
+            if isinstance(record.body, Vote):
+                if self._last_vote is None or record.body.view > self._last_vote.body.view:
+                    self._last_vote = cast("Signed[Vote]", record)
+                self.view = max(self.view, record.body.view)
+            elif isinstance(record.body, Promise):
+                self.view = max(self.view, record.body.view)
+
+    def on_record(self, record: Signed[Body]) -> None:
+        """Take in a verified record of this instance.
+
+        Raises:
+            RemoteProtocolError: the signer broke the protocol in a way that its record proves.
+        """
+        if record.signer not in self.electors:
+            return  # perhaps it lags behind; a stranger's vote is no offence, and no vote either
+        body = record.body
+        if isinstance(body, Proposal):
+            self._on_proposal(cast("Signed[Proposal]", record))
+        elif isinstance(body, Vote):
+            self._on_vote(cast("Signed[Vote]", record))
+        elif isinstance(body, Promise):
+            self._promises.setdefault(body.view, {}).setdefault(
+                record.signer, cast("Signed[Promise]", record)
+            )
+
+    def advance(
+        self,
+        now_s: float,
+        make_value: Callable[[], bytes | None],
+        acceptable: Callable[[bytes], bool],
+    ) -> list[Signed[Body]]:
+        """Do whatever can be done now.
+
+        Args:
+            now_s: the caller's clock.
+            make_value: the value this node would propose, or None while it is not ready.
+            acceptable: whether this node can vote for a value now.
+
+        Returns:
+            Own records to store and send, in this order.
+        """
+        if self.decision is not None or not self.is_elector:
+            return []
+        said = self._keep_pace(now_s)
+        said += self._lead(make_value)
+        said += self._vote(acceptable)
+        return said
+
+    def _on_proposal(self, record: Signed[Proposal]) -> None:
+        body = record.body
+        if record.signer != self.leader(body.view):
+            raise RemoteProtocolError(record.signer, "not-the-leader", f"view {body.view}")
+        known = self._proposals.get(body.view)
+        if known is not None:
+            if known.body.value != body.value:
+                raise RemoteProtocolError(record.signer, "equivocation", f"two proposals in view {body.view}")
+            return
+        if body.view > 0:
+            self._check_justified(record)
+        self._proposals[body.view] = record
+        self._values[value_digest(body.value)] = body.value
+        self._decide()
+
+    def _check_justified(self, record: Signed[Proposal]) -> None:
+        """A later view's value must follow from a majority's promises."""
+        body = record.body
+        promises: dict[str, Signed[Promise]] = {}
+        for wire in body.promises:
+            promise = open_record(wire, self._swarm_id, {Promise.KIND: Promise}, record.signer)
+            if _instance_of(promise.body) != self.instance or promise.body.view != body.view:
+                raise RemoteProtocolError(record.signer, "bad-justification", "promise of another view")
+            if promise.signer in self.electors:
+                promises[promise.signer] = promise
+        if len(promises) < quorum(self.electors):
+            raise RemoteProtocolError(record.signer, "bad-justification", f"{len(promises)} promises")
+        bound = _bound_value(promises.values())
+        if bound is not None and bound != value_digest(body.value):
+            raise RemoteProtocolError(record.signer, "bad-justification", "another value was voted for")
+        for signer, promise in promises.items():
+            self._promises.setdefault(body.view, {}).setdefault(signer, promise)
+
+    def _on_vote(self, record: Signed[Vote]) -> None:
+        body = record.body
+        earlier = self._voted_in.setdefault((body.view, record.signer), body.value)
+        if earlier != body.value:
+            raise RemoteProtocolError(record.signer, "equivocation", f"two votes in view {body.view}")
+        self._votes.setdefault((body.view, body.value), {})[record.signer] = record
+        self._decide()
+
+    def _decide(self) -> None:
+        if self.decision is not None:
+            return
+        for (_, voted), votes in self._votes.items():
+            if len(votes) >= quorum(self.electors) and voted in self._values:
+                self.decision = Decision(self._values[voted], tuple(votes[peer] for peer in sorted(votes)))
+
+    def _keep_pace(self, now_s: float) -> list[Signed[Body]]:
+        """Leave the view when its time is up, or when more than a third have left it."""
+        target = self.view
+        for view, promises in self._promises.items():
+            if view > target and len(promises) > len(self.electors) // 3:
+                target = view
+        if now_s >= self.deadline_s and target == self.view:
+            target = min(self.view + 1, MAX_VIEW)
+        if target == self.view:
+            return []
+        self.view = target
+        self.deadline_s = now_s + self._patience_s * 2 ** min(target - 1, MAX_BACKOFF)
+        last = self._last_vote.body if self._last_vote else None
+        return [
+            self._say(
+                Promise(
+                    round=self.instance.round,
+                    base=self.instance.base,
+                    step=self.instance.step,
+                    view=target,
+                    voted_view=last.view if last else None,
+                    voted=last.value if last else None,
+                )
+            )
+        ]
+
+    def _lead(self, make_value: Callable[[], bytes | None]) -> list[Signed[Body]]:
+        if self.leader(self.view) != self._identity.peer_id or self.view in self._proposals:
+            return []
+        promises = self._promises.get(self.view, {})
+        if self.view > 0 and len(promises) < quorum(self.electors):
+            return []
+        bound = _bound_value(promises.values())
+        value = self._values.get(bound) if bound is not None else make_value()
+        if value is None:
+            return []
+        return [
+            self._say(
+                Proposal(
+                    round=self.instance.round,
+                    base=self.instance.base,
+                    step=self.instance.step,
+                    view=self.view,
+                    value=value,
+                    promises=tuple(promises[peer].wire for peer in sorted(promises)),
+                )
+            )
+        ]
+
+    def _vote(self, acceptable: Callable[[bytes], bool]) -> list[Signed[Body]]:
+        proposal = self._proposals.get(self.view)
+        if proposal is None or (self.view, self._identity.peer_id) in self._voted_in:
+            return []
+        if not acceptable(proposal.body.value):
+            return []
+        vote = self._say(
+            Vote(
+                round=self.instance.round,
+                base=self.instance.base,
+                step=self.instance.step,
+                view=self.view,
+                value=value_digest(proposal.body.value),
+            )
+        )
+        self._last_vote = vote
+        return [vote]
+
+    def _say(self, body: AnyBody) -> Signed[AnyBody]:
+        record = sign(self._identity, self._swarm_id, body)
+        self.on_record(record)
+        return record
+
+
+def _instance_of(body: Promise) -> Instance:
+    return Instance(body.round, body.base, body.step)
+
+
+def _bound_value(promises: Iterable[Signed[Promise]]) -> bytes | None:
+    """Digest of the value that must be proposed again, if any promise tells of a vote."""
+    votes = [
+        (promise.body.voted_view, promise.body.voted)
+        for promise in promises
+        if promise.body.voted_view is not None and promise.body.voted is not None
+    ]
+    return max(votes)[1] if votes else None

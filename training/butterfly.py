@@ -1,0 +1,198 @@
+"""The decentralised all-reduce: who sends which part to whom, and who steps in for the dead.
+
+Part k belongs to the member at place k of the roster, its primary reducer. Members send it their
+chunks, it reduces what has come when all are in or time is up, and announces a signed `Result`;
+everybody fetches the bytes from the reducer or from whoever has them. A part without a result is
+sent to the next member in roster order, which reduces it from the same commitments.
+
+Two results of one part may then exist, made from different senders: the close of the round
+chooses one. This file decides; the shell moves bytes and does the arithmetic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dhtnode.errors import RemoteProtocolError
+from dhtnode.records import Signed
+from training.events import Effect, FetchResult, Plan, Publish, Reduce, SendPart
+from training.messages import Result
+
+FETCH_RETRY_S = 0.5
+"""Pause before the same bytes are asked for again. A guess; peers answer in milliseconds."""
+
+
+@dataclass
+class _Part:
+    """What is known of one part."""
+
+    reducers: tuple[str, ...]
+    """Primary first, then those who step in."""
+    contributors: set[int] = field(default_factory=set)
+    attempt: int = 0
+    reducing: bool = False
+    results: dict[bytes, Signed[Result]] = field(default_factory=dict)
+    """Known result records; those asked for already come last."""
+    fetching: set[bytes] = field(default_factory=set)
+    retry_at_s: float = 0.0
+
+    def any_of(self, held: set[bytes]) -> bool:
+        return not held.isdisjoint(self.results)
+
+
+class Butterfly:
+    """One member's side of a round's reduction.
+
+    Args:
+        plan: the certified roster and its partition.
+        me: own peer id; a node outside the roster only collects results.
+        limit_s: learned time for a part; those who step in wait for multiples of it.
+        now_s: the caller's clock.
+    """
+
+    def __init__(self, plan: Plan, me: str, limit_s: float, now_s: float) -> None:
+        self.plan = plan
+        self._me = me
+        self._place = plan.members.index(me) if me in plan.members else None
+        self._limit_s = limit_s
+        self._start_s = now_s
+        self._held: set[bytes] = set()
+        able = [member for member, owned in zip(plan.members, plan.ranges_N, strict=True) if len(owned)]
+        self._parts: dict[int, _Part] = {}
+        for part, owned in enumerate(plan.ranges_N):
+            if len(owned):
+                first = able.index(plan.members[part])
+                self._parts[part] = _Part(tuple(able[first:] + able[:first]))
+                if self._place is not None:
+                    self._parts[part].contributors.add(self._place)
+
+    def start(self) -> list[Effect]:
+        if self._place is None:
+            return []
+        return [effect for part in self._parts for effect in self._send(part)]
+
+    def complete(self) -> tuple[Signed[Result], ...] | None:
+        """One held result for each part, in part order; None while one is missing."""
+        chosen = []
+        for part in self._parts.values():
+            held = [result for id_, result in part.results.items() if id_ in self._held]
+            if not held:
+                return None
+            chosen.append(held[0])
+        return tuple(chosen)
+
+    def select(self, ids: tuple[bytes, ...]) -> tuple[Signed[Result], ...] | None:
+        """The held results with these ids, if they are one for each part in order."""
+        if len(ids) != len(self._parts):
+            return None
+        chosen = [part.results.get(id_) for id_, part in zip(ids, self._parts.values(), strict=True)]
+        return (
+            tuple(result for result in chosen if result and result.id in self._held)
+            if all(result is not None and result.id in self._held for result in chosen)
+            else None
+        )
+
+    def progress(self) -> str:
+        done = sum(part.any_of(self._held) for part in self._parts.values())
+        return f"{done} of {len(self._parts)} parts"
+
+    def on_part(self, part_no: int, sender: str) -> None:
+        part = self._parts.get(part_no)
+        if part is not None and sender in self.plan.members:
+            part.contributors.add(self.plan.members.index(sender))
+
+    def on_send_failed(self, part_no: int, to: str) -> list[Effect]:
+        part = self._parts[part_no]
+        if part.any_of(self._held) or part.reducers[part.attempt] != to:
+            return []
+        return self._step_in(part_no)
+
+    def on_reduced(self, part_no: int, result: Signed[Result]) -> list[Effect]:
+        self._held.add(result.id)
+        self.on_result(result)
+        return [Publish(result)]
+
+    def on_result(self, record: Signed[Result]) -> None:
+        """Take in a result record.
+
+        Raises:
+            RemoteProtocolError: the signer does not reduce this part, or it names no such members.
+        """
+        body = record.body
+        part = self._parts.get(body.part)
+        included = body.included
+        if body.roster != self.plan.roster or part is None or record.signer not in part.reducers:
+            raise RemoteProtocolError(record.signer, "bad-result", "not a reducer of this part")
+        if list(included) != sorted(set(included)) or included[-1] >= len(self.plan.members):
+            raise RemoteProtocolError(record.signer, "bad-result", "included members")
+        if any(known.signer == record.signer and id_ != record.id for id_, known in part.results.items()):
+            raise RemoteProtocolError(record.signer, "equivocation", f"two results for part {body.part}")
+        part.results.setdefault(record.id, record)
+        if record.signer == self._me:
+            part.reducing = True  # said before a restart: never say another
+
+    def on_fetched(self, result_id: bytes) -> None:
+        self._held.add(result_id)
+        for part in self._parts.values():
+            part.fetching.discard(result_id)
+
+    def on_missing(self, result_id: bytes, now_s: float) -> None:
+        for part in self._parts.values():
+            if result_id in part.fetching:
+                part.fetching.discard(result_id)
+                part.retry_at_s = now_s + FETCH_RETRY_S
+
+    def advance(self, now_s: float, wanted: tuple[bytes, ...] = ()) -> list[Effect]:
+        """Reduce what is due, step in where nobody answers, fetch what is announced.
+
+        Args:
+            wanted: results that the round's close names; they go before our own first choice.
+        """
+        effects: list[Effect] = []
+        for part_no, part in self._parts.items():
+            if self._place is not None and not part.any_of(self._held):
+                effects += self._reduce_if_due(part_no, part, now_s)
+                if now_s >= self._start_s + self._limit_s * (2 * part.attempt + 2):
+                    effects += self._step_in(part_no)
+            effects += self._fetch(part, now_s, wanted)
+        return effects
+
+    def _reduce_if_due(self, part_no: int, part: _Part, now_s: float) -> list[Effect]:
+        if part.reducing or self._me not in part.reducers:
+            return []
+        turn = part.reducers.index(self._me)
+        if turn > part.attempt and len(part.contributors) < 2:
+            return []  # nobody has asked us to step in
+        everybody = len(part.contributors) == len(self.plan.members)
+        if not everybody and now_s < self._start_s + self._limit_s * (2 * turn + 1):
+            return []
+        part.reducing = True
+        return [Reduce(self.plan, part_no, tuple(sorted(part.contributors)))]
+
+    def _step_in(self, part_no: int) -> list[Effect]:
+        part = self._parts[part_no]
+        if part.attempt + 1 >= len(part.reducers):
+            return []
+        part.attempt += 1
+        return self._send(part_no)
+
+    def _send(self, part_no: int) -> list[Effect]:
+        part = self._parts[part_no]
+        to = part.reducers[part.attempt]
+        return [] if to == self._me else [SendPart(self.plan, part_no, to)]
+
+    def _fetch(self, part: _Part, now_s: float, wanted: tuple[bytes, ...]) -> list[Effect]:
+        if part.fetching or now_s < part.retry_at_s:
+            return []
+        named = [id_ for id_ in wanted if id_ in part.results]
+        lacking = [id_ for id_ in named if id_ not in self._held]
+        if not named and not part.any_of(self._held):
+            lacking = list(part.results)
+        if not lacking:
+            return []
+        result = part.results[lacking[0]]
+        part.fetching.add(result.id)
+        part.results[result.id] = part.results.pop(result.id)  # asked last next time
+        sources = dict.fromkeys((result.signer, *self.plan.members))
+        sources.pop(self._me, None)
+        return [FetchResult(self.plan, result, tuple(sources))]

@@ -1,0 +1,56 @@
+"""Deadlines learned from what recent rounds took, never fixed guesses.
+
+A fixed time-out is wrong twice: too short on a slow link, too long after a death. Here each phase
+remembers how long it took lately and allows a multiple of that.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+WINDOW = 32
+"""Rounds remembered: long enough to be calm, short enough to follow a changed network. A guess."""
+QUANTILE = 0.9
+"""High, so that an ordinary slow round is no time-out."""
+
+
+class LearnedDeadline:
+    """How long a phase may take: a high quantile of recent durations times a slack.
+
+    Args:
+        first_s: used until something was learned.
+        slack: allowed multiple of the quantile.
+        floor_s: never less than this.
+    """
+
+    def __init__(self, first_s: float, slack: float, floor_s: float) -> None:
+        self._first_s = first_s
+        self._slack = slack
+        self._floor_s = floor_s
+        self._samples_s: deque[float] = deque(maxlen=WINDOW)
+
+    def learn(self, duration_s: float) -> None:
+        self._samples_s.append(max(0.0, duration_s))
+
+    @property
+    def limit_s(self) -> float:
+        if not self._samples_s:
+            return self._first_s
+        ordered = sorted(self._samples_s)
+        return max(self._floor_s, self._slack * ordered[min(len(ordered) - 1, int(QUANTILE * len(ordered)))])
+
+    @property
+    def learned(self) -> bool:
+        return bool(self._samples_s)
+
+
+def lower_median(durations_s: Iterable[float]) -> float:
+    """The middle duration, the faster of two middles.
+
+    A round's training time is this over its members: a high quantile would be the slowest
+    member's time, the deadline would follow it, and everybody would wait for one slow machine
+    that is meant to do fewer steps instead.
+    """
+    ordered = sorted(durations_s)
+    return ordered[(len(ordered) - 1) // 2]

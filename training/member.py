@@ -1,0 +1,334 @@
+"""A member of a swarm: the chain of its rounds, catching up, and going on alone.
+
+The member holds one certified head at a time and plays the round that follows it. A heavier head
+that a peer can show is followed: by its results if it is one step ahead, else by fetching the
+state. A member that has missed a quorum for the stall time founds a branch of its own, which
+carries a mark; when the others come back, fork choice decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import msgspec
+
+from dhtnode.errors import RemoteProtocolError
+from dhtnode.records import Body, Count, Digest, Signed, canonical, parse_canonical
+from training.chain import MAX_CERTIFICATE_BYTES, Certificate, found, heavier
+from training.events import (
+    Adopt,
+    AskPeer,
+    Blame,
+    Effect,
+    Event,
+    FetchState,
+    Finished,
+    Halt,
+    HeadOffered,
+    Heard,
+    RecordArrived,
+    StateFetched,
+    StateMissing,
+    Stop,
+    Tick,
+)
+from training.messages import Head
+from training.pace import Pace
+from training.pool import MAX_RECORDS_PER_SIGNER, PREFIX_BYTES, RecordPool
+from training.roster import ordered, quorum
+from training.round import Phase, Round, RoundContext
+
+MAX_SYNC_BYTES = 256 * 1024
+MAX_EARLY_RECORDS = 2048
+"""Records of rounds that have not begun here."""
+FOLLOW_LIMIT = 4
+"""Reduce deadlines that following by results may take before the state is fetched. A guess."""
+
+
+class SyncRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """I stand on this head and hold these records of it: what do you know that I don't?"""
+
+    head: Digest
+    number: Count
+    tokens: Count
+    have: Annotated[
+        tuple[Annotated[bytes, msgspec.Meta(min_length=PREFIX_BYTES, max_length=PREFIX_BYTES)], ...],
+        msgspec.Meta(max_length=16 * MAX_RECORDS_PER_SIGNER),
+    ]
+
+
+class SyncReply(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A heavier head's certificate, if there is one, and records that the asker lacks."""
+
+    certificate: Annotated[bytes, msgspec.Meta(max_length=MAX_CERTIFICATE_BYTES)] | None
+    records: Annotated[tuple[bytes, ...], msgspec.Meta(max_length=MAX_RECORDS_PER_SIGNER * 16)]
+
+
+class Member:
+    """The synchronous core of a node: events in, effects out.
+
+    Args:
+        context: identity, terms and sizes.
+        now_s: the caller's clock, which only has to rise.
+    """
+
+    def __init__(self, context: RoundContext, now_s: float) -> None:
+        self.context = context
+        self.pace = Pace(context.terms.round)
+        self.certificate: Certificate | None = None
+        self.round: Round | None = None
+        self.target: Certificate | None = None
+        """The head whose state is being fetched."""
+        self.stopping = False
+        self.finished = False
+        self._me = context.identity.peer_id
+        self._previous: RecordPool | None = None
+        self._early: dict[bytes, list[RecordArrived]] = {}
+        self._heard_s: dict[str, float] = {}
+        self._adopted_s = now_s
+        self._outcome_s: float | None = None
+        self._missing_until_s = 0.0
+
+    # Beginnings
+
+    def found(self, state: bytes, now_s: float) -> list[Effect]:
+        """Begin a swarm: nobody is there to join."""
+        certificate = found(self.context.identity, self.context.swarm_id, None, state)
+        return self._adopt(certificate, (), now_s)
+
+    def resume(self, certificate: Certificate, own: Iterable[Signed[Body]], now_s: float) -> list[Effect]:
+        """Go on from a stored head, bound by what was said about it before."""
+        effects: list[Effect] = []
+        self._begin_round(certificate, now_s)
+        if self.round is not None:
+            effects += self.round.restore(own, now_s)
+            effects += self.round.start()
+        return self._finish_if_done(effects, now_s)
+
+    # Events
+
+    def on(self, event: Event, now_s: float) -> list[Effect]:
+        """Take in one event; a peer's fault comes back as `Blame`, never as an exception."""
+        try:
+            effects = self._on(event, now_s)
+        except RemoteProtocolError as error:
+            effects = [Blame(error.peer, error.reason, error.detail)]
+        effects += self._follow_outcome(now_s)
+        effects += self._go_on_alone(now_s)
+        return self._finish_if_done(effects, now_s)
+
+    def _on(self, event: Event, now_s: float) -> list[Effect]:
+        match event:
+            case RecordArrived(record, sender):
+                self._heard_s[record.signer] = now_s
+                return self._on_record(event, sender, now_s)
+            case Heard(peer):
+                self._heard_s[peer] = now_s
+                return []
+            case HeadOffered(certificate, sender):
+                return self._on_head(certificate, sender, now_s)
+            case StateFetched(head_id):
+                return self._on_state(head_id, now_s)
+            case StateMissing():
+                self.target = None
+                self._missing_until_s = now_s + self.context.terms.round.min_deadline_s
+                return []
+            case Stop():
+                return self._on_stop()
+            case Tick():
+                return self.round.advance(now_s) if self.round else []
+        if self.round is not None and event.base == self.round.base:
+            return self.round.on(event, now_s)
+        return []
+
+    def _on_record(self, event: RecordArrived, sender: str, now_s: float) -> list[Effect]:
+        base = event.record.body.base  # type: ignore[attr-defined]  # every kind of `messages.KINDS` has one
+        if self.round is not None and base == self.round.base:
+            return self.round.on(event, now_s)
+        if self._previous is not None and base == self._previous.base:
+            self._previous.add(event.record)
+            return []
+        if sum(map(len, self._early.values())) < MAX_EARLY_RECORDS:
+            self._early.setdefault(base, []).append(event)
+        return [AskPeer(sender)] if sender else []
+
+    def _on_head(self, certificate: Certificate, sender: str, now_s: float) -> list[Effect]:
+        self._heard_s[sender] = now_s
+        goal = self.target or self.certificate
+        if goal is not None and not heavier(certificate.head, goal.head):
+            return []
+        if self.round is not None and self.target is None and certificate.head.parent == self.round.base:
+            effects = self.round.follow(certificate, now_s)
+            if self.round.outcome is not None:
+                return effects
+        return self._fetch(certificate, now_s)
+
+    def _fetch(self, certificate: Certificate, now_s: float) -> list[Effect]:
+        if now_s < self._missing_until_s:
+            return []
+        halt: list[Effect] = [Halt(self.round.base)] if self.round else []
+        self.target = certificate
+        return [*halt, FetchState(certificate)]
+
+    def _on_state(self, head_id: bytes, now_s: float) -> list[Effect]:
+        if self.target is None or self.target.id != head_id:
+            return []
+        certificate, self.target = self.target, None
+        return self._adopt(certificate, (), now_s)
+
+    def _on_stop(self) -> list[Effect]:
+        if self.stopping:
+            return []
+        self.stopping = True
+        if self.round is None or self.round.phase is Phase.TRAIN:
+            self.finished = True
+            leave = self.round.leave() if self.round else []
+            return [*leave, Finished("stopped between rounds")]
+        return []
+
+    # Chain
+
+    def _adopt(self, certificate: Certificate, accepted: Any, now_s: float) -> list[Effect]:
+        effects: list[Effect] = [Adopt(certificate, accepted)]
+        self._begin_round(certificate, now_s)
+        if self.round is not None:
+            if self.stopping:
+                self.finished = True
+                return [*effects, *self.round.leave(), Finished("left after its last round")]
+            effects += self.round.start()
+            for event in self._early.pop(self.round.base, ()):
+                effects += self._on_early(event, now_s)
+        return effects
+
+    def _on_early(self, event: RecordArrived, now_s: float) -> list[Effect]:
+        if self.round is None:
+            return []
+        try:
+            return self.round.on(event, now_s)
+        except RemoteProtocolError as error:
+            return [Blame(error.peer, error.reason, error.detail)]
+
+    def _begin_round(self, certificate: Certificate, now_s: float) -> None:
+        self._previous = self.round.pool if self.round else None
+        self.certificate = certificate
+        self._adopted_s = now_s
+        self._outcome_s = None
+        done = certificate.head.number >= self.context.terms.round.rounds
+        self.round = None if done else Round(self.context, certificate.head, self.pace, now_s)
+
+    def _follow_outcome(self, now_s: float) -> list[Effect]:
+        """Adopt the round's outcome, or fetch its state if our own step does not lead there."""
+        if self.round is None or self.round.outcome is None or self.target is not None:
+            return []
+        arrived = self.round.arrived()
+        if arrived is not None:
+            return self._adopt(arrived, self.round.accepted_work(arrived), now_s)
+        if self._outcome_s is None:
+            self._outcome_s = now_s
+        if now_s >= self._outcome_s + FOLLOW_LIMIT * self.pace.reduce.limit_s:
+            return self._fetch(self.round.outcome, now_s)
+        return []
+
+    def _go_on_alone(self, now_s: float) -> list[Effect]:
+        """Without a quorum for the stall time: a branch of one, in turn, best placed first."""
+        if self.round is None or self.certificate is None or self.target is not None:
+            return []
+        electors = self.round.electors
+        stall_s = self.pace.stall_s
+        if self._me not in electors or now_s - self._adopted_s < stall_s:
+            return []
+        alive = {peer for peer in electors if now_s - self._heard_s.get(peer, -stall_s) < stall_s}
+        alive.add(self._me)
+        if len(alive) >= quorum(electors):
+            return []
+        turn = ordered(alive, self.round.head.state, self.round.head.number, "leader").index(self._me)
+        if now_s - self._adopted_s < stall_s + turn * self.pace.train.limit_s:
+            return []
+        halt = Halt(self.round.base)
+        alone = found(self.context.identity, self.context.swarm_id, self.certificate.head, b"")
+        return [halt, *self._adopt(alone, (), now_s)]
+
+    def _finish_if_done(self, effects: list[Effect], now_s: float) -> list[Effect]:
+        if self.round is None and self.certificate is not None and not self.finished and self.target is None:
+            behind = self._heard_behind(now_s)
+            if not behind:
+                self.finished = True
+                return [*effects, Finished("all rounds are done")]
+        return effects
+
+    def _heard_behind(self, now_s: float) -> bool:
+        """Whether the last round's members may still need us to finish it."""
+        return now_s < self._adopted_s + self.pace.reduce.limit_s + self.pace.close.limit_s
+
+    # Exchange with a neighbour
+
+    def sync_request(self) -> bytes:
+        head = self.certificate.head if self.certificate else None
+        request = SyncRequest(
+            head=head.id if head else bytes(32),
+            number=head.number if head else 0,
+            tokens=head.tokens if head else 0,
+            have=tuple(self.round.pool.have()) if self.round else (),
+        )
+        return canonical(msgspec.to_builtins(request, builtin_types=(bytes,)))
+
+    def on_sync_request(self, wire: bytes, sender: str, now_s: float) -> tuple[bytes, list[Effect]]:
+        """Answer a neighbour.
+
+        Raises:
+            RemoteProtocolError: the request is malformed.
+        """
+        request = _open(wire, SyncRequest, sender)
+        self._heard_s[sender] = now_s
+        mine = self.certificate
+        ahead = mine is not None and mine.id != request.head
+        ahead = (
+            ahead
+            and mine is not None
+            and (mine.head.tokens, mine.head.number) >= (request.tokens, request.number)
+        )
+        reply = SyncReply(
+            certificate=mine.wire if ahead and mine is not None else None,
+            records=tuple(self._records_for(request)),
+        )
+        knows_more = mine is None or (request.tokens, request.number) > (mine.head.tokens, mine.head.number)
+        ask: list[Effect] = [AskPeer(sender)] if knows_more else []
+        return canonical(msgspec.to_builtins(reply, builtin_types=(bytes,))), ask
+
+    def _records_for(self, request: SyncRequest) -> list[bytes]:
+        pools = [self.round.pool if self.round else None, self._previous]
+        wires: list[bytes] = []
+        room = MAX_SYNC_BYTES - MAX_CERTIFICATE_BYTES
+        for pool in pools:
+            if pool is not None and pool.base == request.head:
+                for record in pool.missing_from(request.have):
+                    room -= len(record.wire) + 8
+                    if room < 0:
+                        break
+                    wires.append(record.wire)
+        return wires
+
+
+def open_sync_reply(wire: bytes, sender: str) -> SyncReply:
+    """Check the frame of a neighbour's answer; its records and certificate are checked one by one.
+
+    Raises:
+        RemoteProtocolError: reason `bad-sync`.
+    """
+    return _open(wire, SyncReply, sender)
+
+
+def _open(wire: bytes, kind: type[Any], sender: str) -> Any:
+    try:
+        return msgspec.convert(
+            parse_canonical(wire, MAX_SYNC_BYTES), kind, strict=True, builtin_types=(bytes,)
+        )
+    except (ValueError, msgspec.ValidationError) as error:
+        raise RemoteProtocolError(sender, "bad-sync", str(error)[:200]) from error
+
+
+def describe(head: Head) -> str:
+    """One line for logs."""
+    mark = f", marked {head.marks}x" if head.marks else ""
+    return f"round {head.number}, state {head.state.hex()[:12]}, {len(head.members)} members{mark}"

@@ -1,0 +1,190 @@
+"""What members say to each other during a round: the record kinds and their bounds.
+
+Every record names the head it builds on (`base`): a record of another branch, or of an earlier
+round, can't be taken for one of this round. Values that members agree on (`Roster`, `Head`) are
+not records: they travel inside proposals and are named by their digest.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+import msgspec
+
+from dhtnode.digest import digest
+from dhtnode.records import Body, Count, Digest, PeerId, canonical, parse_canonical
+
+MAX_MEMBERS = 64
+"""Largest round group; DESIGN section 4 goes to two stages beyond it."""
+MAX_VIEW = 63
+"""Views double their time-outs: view 63 is beyond any patience."""
+MAX_VALUE_BYTES = 16 * 1024
+MAX_PROPOSAL_BYTES = 64 * 1024
+
+Step = Literal["roster", "close", "found"]
+View = Annotated[int, msgspec.Meta(ge=0, le=MAX_VIEW)]
+Index = Annotated[int, msgspec.Meta(ge=0, lt=MAX_MEMBERS)]
+Value = Annotated[bytes, msgspec.Meta(max_length=MAX_VALUE_BYTES)]
+
+
+class Ready(Body, frozen=True, kw_only=True):
+    """A newcomer holds the state of `base` and trains: the round should wait for its commitment."""
+
+    KIND: ClassVar[str] = "ready"
+    MAX_BYTES: ClassVar[int] = 512
+    round: Count
+    base: Digest
+
+
+class Leave(Body, frozen=True, kw_only=True):
+    """A member goes: the round should not wait for its commitment."""
+
+    KIND: ClassVar[str] = "leave"
+    MAX_BYTES: ClassVar[int] = 512
+    round: Count
+    base: Digest
+
+
+class Commitment(Body, frozen=True, kw_only=True):
+    """Binds a member to its local work before anything of it is revealed."""
+
+    KIND: ClassVar[str] = "commitment"
+    MAX_BYTES: ClassVar[int] = 1024
+    round: Count
+    base: Digest
+    start: Digest
+    """Digest of the state that the work started from."""
+    steps: Annotated[int, msgspec.Meta(ge=1, le=2**31)]
+    tokens: Count
+    """Tokens or samples really processed."""
+    weight: Annotated[int, msgspec.Meta(ge=1, le=2**31)]
+    """Weight in the mean: tokens of this round, or samples of the private shard (FedAvg)."""
+    parts: Digest
+    """Root over the digests of the encoded chunks, salted with the signer."""
+    loss_micro: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+    """Mean training loss in millionths."""
+    bandwidth: Annotated[int, msgspec.Meta(ge=0, le=2**20)]
+    """Share of the reduction this member offers to carry; 0 where it can't be dialled."""
+    device: Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
+    """Device profile, for example `cpu/fp32`."""
+
+
+class Proposal(Body, frozen=True, kw_only=True):
+    """A view's leader puts a value to the vote. Beyond view 0 it shows a majority's promises."""
+
+    KIND: ClassVar[str] = "proposal"
+    MAX_BYTES: ClassVar[int] = MAX_PROPOSAL_BYTES
+    round: Count
+    base: Digest
+    step: Literal["roster", "close"]
+    view: View
+    value: Value
+    promises: Annotated[tuple[bytes, ...], msgspec.Meta(max_length=MAX_MEMBERS)]
+
+
+class Vote(Body, frozen=True, kw_only=True):
+    """An elector accepts a value in a view. A majority of equal votes decides."""
+
+    KIND: ClassVar[str] = "vote"
+    MAX_BYTES: ClassVar[int] = 512
+    round: Count
+    base: Digest
+    step: Step
+    view: View
+    value: Digest
+
+
+class Promise(Body, frozen=True, kw_only=True):
+    """An elector leaves all views below `view` and tells what it last voted for."""
+
+    KIND: ClassVar[str] = "promise"
+    MAX_BYTES: ClassVar[int] = 512
+    round: Count
+    base: Digest
+    step: Literal["roster", "close"]
+    view: View
+    voted_view: View | None
+    voted: Digest | None
+
+
+class Result(Body, frozen=True, kw_only=True):
+    """A reducer names the bytes of a reduced part and whose work is in them."""
+
+    KIND: ClassVar[str] = "result"
+    MAX_BYTES: ClassVar[int] = 1024
+    round: Count
+    base: Digest
+    roster: Digest
+    part: Index
+    included: Annotated[tuple[Index, ...], msgspec.Meta(min_length=1, max_length=MAX_MEMBERS)]
+    """Places in the roster, rising."""
+    root: Digest
+    """Root over the digests of the result's chunks."""
+
+
+KINDS: dict[str, type[Body]] = {
+    kind.KIND: kind for kind in (Ready, Leave, Commitment, Proposal, Vote, Promise, Result)
+}
+"""Everything that may arrive on the swarm's topic."""
+
+
+class Roster(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Whose commitments a round reduces, in reduction order (sorted by `roster.rank`)."""
+
+    commitments: Annotated[tuple[Digest, ...], msgspec.Meta(min_length=1, max_length=MAX_MEMBERS)]
+
+
+class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a closed round leaves behind: the state that the next round starts from."""
+
+    number: Count
+    """The next round to be played."""
+    parent: Digest
+    """Id of the head before; zeros for the first."""
+    branch: Digest
+    """Names the founding that this chain descends from."""
+    founder: PeerId
+    since: Count
+    """Round at which the branch was founded."""
+    marks: Count
+    """How often this chain went on without a quorum: 0 means never."""
+    state: Digest
+    members: Annotated[tuple[PeerId, ...], msgspec.Meta(min_length=1, max_length=MAX_MEMBERS)]
+    """The round's roster, in order: the electors of the next."""
+    tokens: Count
+    """Accepted tokens since the beginning: what fork choice compares."""
+    results: Annotated[tuple[Digest, ...], msgspec.Meta(max_length=MAX_MEMBERS)]
+    """Ids of the result records that make up the step from the parent's state."""
+
+    @property
+    def id(self) -> bytes:
+        return value_digest(encode_value(self))
+
+
+V = TypeVar("V", Roster, Head)
+
+
+def encode_value(value: Roster | Head) -> bytes:
+    """Canonical bytes of a value."""
+    return canonical(msgspec.to_builtins(value, builtin_types=(bytes,)))
+
+
+def decode_value(data: bytes, kind: type[V]) -> V:
+    """The value in a proposal.
+
+    Raises:
+        ValueError: not canonical, or not of that kind.
+    """
+    plain: Any = parse_canonical(data, MAX_VALUE_BYTES)
+    try:
+        value = msgspec.convert(plain, kind, strict=True, builtin_types=(bytes,))
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from error
+    if encode_value(value) != data:
+        raise ValueError("not in canonical form")
+    return value
+
+
+def value_digest(data: bytes) -> bytes:
+    """What votes name a value by."""
+    return digest("value", data)

@@ -6,7 +6,8 @@ control.py       the daemon's control socket
 streams.py       raw byte streams with deadlines and limits; request and reply
 gossip.py        GossipSub topics
 dht.py           presence in hivemind's DHT, each entry signed by the peer it names
-chunks.py        content by digest from several peers at once, each chunk verified
+chunkplan.py     content as digests, and who is asked for which chunk (pure)
+chunks.py        content from several peers at once, each chunk verified
 instance.py      is this identity running elsewhere already?
 multiaddress.py  addresses as text
 """

@@ -14,9 +14,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from dhtnode.errors import DhtnodeError
 from dhtnode.manifest import OuterSection
 from training.codec import Vector
 from training.state import State
+
+
+class DivergedError(DhtnodeError):
+    """Losses or weights are no longer finite: the learning rates are too high for the task."""
 
 
 def advance(state: State, mean_U: Vector, outer: OuterSection) -> State:
@@ -29,19 +34,23 @@ def advance(state: State, mean_U: Vector, outer: OuterSection) -> State:
         outer: the manifest's section.
 
     Raises:
-        ValueError: the mean has another length, or the new state is not finite.
+        ValueError: the mean has another length.
+        DivergedError: the new state is not finite.
     """
     shape = state.shape
     if mean_U.shape != (shape.update_elems,) or mean_U.dtype != np.float32:
         raise ValueError(f"a mean of shape {mean_U.shape}, not {shape.update_elems} float32 elements")
     gradient_P, moments = mean_U[: shape.params], mean_U[shape.params :]
     step_P, momentum_P = gradient_P, state.momentum
-    if shape.momentum:
-        factor = np.float32(outer.momentum)
-        momentum_P = np.add(np.multiply(state.momentum, factor), gradient_P)
-        step_P = np.add(gradient_P, np.multiply(momentum_P, factor))
-    weights_P = np.subtract(state.weights, np.multiply(step_P, np.float32(outer.lr)))
+    with np.errstate(over="ignore", invalid="ignore"):  # the result is checked below
+        if shape.momentum:
+            factor = np.float32(outer.momentum)
+            momentum_P = np.add(np.multiply(state.momentum, factor), gradient_P)
+            step_P = np.add(gradient_P, np.multiply(momentum_P, factor))
+        weights_P = np.subtract(state.weights, np.multiply(step_P, np.float32(outer.lr)))
     values_S = np.concatenate([weights_P, momentum_P, moments])
     if not np.isfinite(values_S).all():
-        raise ValueError(f"the state after round {state.round_no} is not finite: training has diverged")
+        raise DivergedError(
+            f"the state after round {state.round_no} is not finite; lower outer.lr or inner.options.lr"
+        )
     return State(state.swarm_id, state.round_no + 1, shape, values_S)

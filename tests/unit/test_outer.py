@@ -8,7 +8,7 @@ import torch
 
 from dhtnode.manifest import OuterSection
 from training.codec import Vector
-from training.outer import advance
+from training.outer import DivergedError, advance
 from training.state import Shape, State
 
 P = 50
@@ -70,5 +70,5 @@ def test_refuses_another_length_and_divergence() -> None:
     state = start(Shape(P, momentum=True))
     with pytest.raises(ValueError, match="not 50 float32"):
         advance(state, vector_of(1, P + 1), OuterSection())
-    with pytest.raises(ValueError, match="diverged"):
+    with pytest.raises(DivergedError, match="after round 7 is not finite"):
         advance(state, np.full(P, np.nan, np.float32), OuterSection())

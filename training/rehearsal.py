@@ -1,0 +1,72 @@
+"""A swarm without a network: the members' work, one after the other, in one process.
+
+It uses the very functions that nodes use, so the real swarm gives the same digests for the same
+work. Benchmarks and tests run it; it is also the quickest way to try a task of your own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from dhtnode.manifest import Manifest, WireSection
+from training.codec import chunk_sizes, decode_all, encode
+from training.inner import LocalWork, Trainer
+from training.outer import advance
+from training.partition import partition
+from training.reduce import reduce_part
+from training.state import State
+from training.tasks import Shard
+
+
+@dataclass(frozen=True, eq=False)
+class Rehearsed:
+    """One round."""
+
+    state: State
+    """The shared state after it."""
+    work: dict[str, LocalWork]
+    """What each member did."""
+    sent_bytes: int
+    """Bytes of one member's encoded update: what a butterfly sends twice, less its own part."""
+
+
+def rehearse(
+    manifest: Manifest,
+    trainer: Trainer,
+    shards: Mapping[str, Shard],
+    paces: Mapping[str, int] | None = None,
+) -> Iterator[Rehearsed]:
+    """Run the manifest's rounds.
+
+    Args:
+        manifest: the swarm's.
+        trainer: made for it.
+        shards: what each member trains on, by peer id in roster order.
+        paces: most inner steps a round, for members that are slow.
+
+    Yields:
+        Each round, when it is done.
+    """
+    state = trainer.genesis()
+    for _ in range(manifest.terms.round.rounds):
+        work = {
+            peer: trainer.run(state, shard, peer, max_steps=(paces or {}).get(peer))
+            for peer, shard in shards.items()
+        }
+        sent = [(done.weight, encode(done.update_U, manifest.terms.wire)) for done in work.values()]
+        mean = _reduce(sent, state.shape.update_elems, manifest.terms.wire)
+        state = advance(
+            state, decode_all(mean, state.shape.update_elems, manifest.terms.wire), manifest.terms.outer
+        )
+        yield Rehearsed(state, work, sum(len(chunk) for chunk in mean))
+
+
+def _reduce(sent: list[tuple[int, list[bytes]]], elems: int, wire: WireSection) -> list[bytes]:
+    """Every member reduces one part, as in the butterfly."""
+    sizes = chunk_sizes(elems, wire)
+    reduced: list[bytes] = []
+    for part in partition(len(sizes), [1] * len(sent)):
+        cut = slice(part.start, part.stop)
+        reduced += reduce_part([(weight, chunks[cut]) for weight, chunks in sent], sizes[cut], wire)
+    return reduced

@@ -92,6 +92,15 @@ class Butterfly:
             else None
         )
 
+    @property
+    def undisturbed(self) -> bool:
+        """Whether every part was reduced by its primary from everybody's work."""
+        everybody = len(self.plan.members)
+        return all(
+            part.attempt == 0 and all(len(result.body.included) == everybody for result in part.results.values())
+            for part in self._parts.values()
+        )
+
     def progress(self) -> str:
         done = sum(part.any_of(self._held) for part in self._parts.values())
         return f"{done} of {len(self._parts)} parts"

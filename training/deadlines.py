@@ -13,10 +13,16 @@ WINDOW = 32
 """Rounds remembered: long enough to be calm, short enough to follow a changed network. A guess."""
 QUANTILE = 0.9
 """High, so that an ordinary slow round is no time-out."""
+MAX_BACKOFF = 8
+"""Largest factor after rounds in which the deadline passed."""
 
 
 class LearnedDeadline:
     """How long a phase may take: a high quantile of recent durations times a slack.
+
+    Only phases that ended by themselves teach: one that waited for the dead took as long as the
+    deadline allowed, and learning from it would double the deadline with every death. A deadline
+    that passes doubles the next one instead, until a phase ends by itself again.
 
     Args:
         first_s: used until something was learned.
@@ -29,16 +35,24 @@ class LearnedDeadline:
         self._slack = slack
         self._floor_s = floor_s
         self._samples_s: deque[float] = deque(maxlen=WINDOW)
+        self._backoff = 1
 
     def learn(self, duration_s: float) -> None:
+        """The phase ended by itself after this time."""
         self._samples_s.append(max(0.0, duration_s))
+        self._backoff = 1
+
+    def missed(self) -> None:
+        """The deadline passed: perhaps somebody died, perhaps the network became slower."""
+        self._backoff = min(2 * self._backoff, MAX_BACKOFF)
 
     @property
     def limit_s(self) -> float:
         if not self._samples_s:
             return self._first_s
         ordered = sorted(self._samples_s)
-        return max(self._floor_s, self._slack * ordered[min(len(ordered) - 1, int(QUANTILE * len(ordered)))])
+        usual_s = ordered[min(len(ordered) - 1, int(QUANTILE * len(ordered)))]
+        return self._backoff * max(self._floor_s, self._slack * usual_s)
 
     @property
     def learned(self) -> bool:

@@ -102,7 +102,8 @@ class Member:
         effects: list[Effect] = []
         self._begin_round(certificate, now_s)
         if self.round is not None:
-            effects += self.round.restore(own, now_s)
+            said = [record for record in own if base_of(record) == self.round.base]
+            effects += self.round.restore(said, now_s)
             effects += self.round.start()
         return self._finish_if_done(effects, now_s)
 
@@ -143,7 +144,7 @@ class Member:
         return []
 
     def _on_record(self, event: RecordArrived, sender: str, now_s: float) -> list[Effect]:
-        base = event.record.body.base  # type: ignore[attr-defined]  # every kind of `messages.KINDS` has one
+        base = base_of(event.record)
         if self.round is not None and base == self.round.base:
             return self.round.on(event, now_s)
         if self._previous is not None and base == self._previous.base:
@@ -310,13 +311,20 @@ class Member:
         return wires
 
 
+def base_of(record: Signed[Body]) -> bytes:
+    """The head that a record builds on; every kind of `messages.KINDS` names one."""
+    base: bytes = record.body.base  # type: ignore[attr-defined]
+    return base
+
+
 def open_sync_reply(wire: bytes, sender: str) -> SyncReply:
     """Check the frame of a neighbour's answer; its records and certificate are checked one by one.
 
     Raises:
         RemoteProtocolError: reason `bad-sync`.
     """
-    return _open(wire, SyncReply, sender)
+    reply: SyncReply = _open(wire, SyncReply, sender)
+    return reply
 
 
 def _open(wire: bytes, kind: type[Any], sender: str) -> Any:

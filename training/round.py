@@ -360,7 +360,7 @@ class Round:
         if not delays_s:
             return
         self._pace.learn_train(delays_s)
-        if self._roster.view == 0 and self._me in self.head.members:
+        if self._roster.view == 0 and self._expected() <= set(self.pool.commitments):
             self._pace.roster.learn(now_s - self._start_s - max(self._commit_delays_s.values()))
 
     # Reduce and close
@@ -397,7 +397,10 @@ class Round:
             return []
         first = self._butterfly.complete()
         if first is not None and self.phase is Phase.REDUCE:
-            self._pace.reduce.learn(now_s - self._phase_s)
+            if self._butterfly.undisturbed:
+                self._pace.reduce.learn(now_s - self._phase_s)
+            else:
+                self._pace.reduce.missed()
             self._move(Phase.CLOSE, now_s)
         sets = [first, self._butterfly.select(self._proposed_results())]
         if self.outcome is not None:
@@ -417,7 +420,8 @@ class Round:
         if self._close.decision is not None:
             head = decode_value(self._close.decision.value, Head)
             self.outcome = Certificate(head, self._close.decision.votes)
-            if self._close.view == 0 and self.phase is Phase.CLOSE:
+            calm = self._butterfly is not None and self._butterfly.undisturbed
+            if calm and self._close.view == 0 and self.phase is Phase.CLOSE:
                 self._pace.close.learn(now_s - self._phase_s)
         return [self._keep(record) for record in said]
 

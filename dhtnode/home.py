@@ -138,6 +138,11 @@ def homes_folder() -> Path:
     return platformdirs.user_data_path("dhtnode")
 
 
+def default_home(swarm_name: str) -> Path:
+    """The home of a swarm's node where none was given."""
+    return homes_folder() / swarm_name
+
+
 def data_cache() -> Path:
     """Where `swarm new` keeps datasets so that nodes of this user find them (`DHTNODE_CACHE`)."""
     override = os.environ.get("DHTNODE_CACHE")
@@ -165,7 +170,7 @@ def find_home(given: Path | None) -> Home:
         names = ", ".join(str(path) for path in found)
         raise ConfigError(f"there are several nodes here: name one with --home ({names})", Exit.USAGE)
     raise ConfigError(
-        f"no node has run here ({homes_folder()} is empty); start one with 'dhtnode run swarm.toml', "
+        f"no node has run here ({homes_folder()} holds no home); start one with 'dhtnode run swarm.toml', "
         "or name its folder with --home",
         Exit.HOME,
     )

@@ -197,7 +197,7 @@ class Manifest(msgspec.Struct, frozen=True, dict=True):
             terms = msgspec.convert(table, Terms, strict=True)
         except msgspec.ValidationError as error:
             raise _refused(
-                source, f"is not valid: {_plain_error(error)}", "correct the key and sign again"
+                source, f"is not valid: {plain_error(error)}", "correct the key and sign again"
             ) from error
         _check(terms, source)
         try:
@@ -282,7 +282,7 @@ def _refused(source: str, what: str, remedy: str) -> ConfigError:
     return ConfigError(f"{source} {what}; {remedy}", Exit.MANIFEST)
 
 
-def _plain_error(error: msgspec.ValidationError) -> str:
+def plain_error(error: msgspec.ValidationError) -> str:
     return str(error).replace(" - at `$.", " at `").replace("Object contains unknown field", "unknown key")
 
 

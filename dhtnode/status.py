@@ -62,6 +62,8 @@ class TrainingPart(Part, frozen=True, kw_only=True):
 
     task: str = ""
     device: str = ""
+    parameters: int | None = None
+    """Weights of the model."""
     loss: float | None = None
     """Mean training loss of the last local run, nats for text."""
     eval_loss: float | None = None

@@ -1,0 +1,30 @@
+"""The command line: reads what the user asked for, calls the rooms below, shows what they say.
+
+root.py      the commands and their help
+create.py    `swarm new`: writing a manifest
+show.py      `swarm show`: reading one
+run.py       `run`: from options to a running node
+progress.py  what `run` shows while it works
+status.py    `status`: asking a node, or its store
+demo.py      `demo`: a whole swarm on this machine
+cluster.py   starting and stopping its nodes
+view.py      status documents as tables
+logs.py      where log lines go
+"""
+
+from __future__ import annotations
+
+import sys
+
+from dhtnode.errors import ConfigError
+
+
+def main() -> None:
+    """Entry point of the `dhtnode` program: every mistake of the user is one line and an exit code."""
+    from dhtnode.cli.root import app
+
+    try:
+        app(prog_name="dhtnode")
+    except ConfigError as error:
+        print(f"dhtnode: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

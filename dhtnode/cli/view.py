@@ -1,0 +1,142 @@
+"""Status documents as text for a terminal. Everything is said in words: colour only underlines."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from dhtnode.status import Status
+
+_UNKNOWN = "-"
+
+
+def status_view(status: Status) -> RenderableType:
+    """The whole document: one panel of facts, then the peers, then what was dropped."""
+    parts: list[RenderableType] = [
+        Panel(_facts(status), title=f"swarm {status.swarm.name}", title_align="left")
+    ]
+    if status.peers:
+        parts.append(_peers(status))
+    if status.rejected_by_peer:
+        parts.append(_rejected(status))
+    parts.extend(Text(f"note: {notice}") for notice in status.notices)
+    return Group(*parts)
+
+
+def headline(status: Status) -> str:
+    """One sentence about where the node is."""
+    if not status.running:
+        return f"no node runs in this home; saved {duration(time.time() - status.saved_at_s)} ago"
+    return f"running, pid {status.pid}, up {duration(status.uptime_s)}"
+
+
+def round_line(status: Status) -> str:
+    """What just finished, for a log that is read from top to bottom."""
+    return (
+        f"round {status.round.number}{_of(status.round.total)}  "
+        f"eval loss {number(status.training.eval_loss)}  loss {number(status.training.loss)}  "
+        f"{len(status.round.roster)} members  {rate(status.training.tokens_per_s)}  "
+        f"sent {size(status.traffic.sent_bytes)}  state {(status.round.state_digest or _UNKNOWN)[:12]}"
+    )
+
+
+def phase_line(status: Status) -> str:
+    """What the node does now and what it waits for."""
+    reason = f": {status.round.reason}" if status.round.reason else ""
+    return f"round {status.round.number}{_of(status.round.total)}  {status.round.phase}{reason}"
+
+
+def _facts(status: Status) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    training, traffic, storage = status.training, status.traffic, status.storage
+    share = "" if training.utilisation is None else f", {training.utilisation:.0%} of the time in training"
+    work = f"{training.tokens:,} tokens in {training.steps:,} steps, {rate(training.tokens_per_s)}{share}"
+    rows = [
+        ("node", headline(status)),
+        ("peer id", status.peer_id),
+        ("reachable at", "\n".join(status.addresses) or "no address yet"),
+        ("swarm id", status.swarm.id),
+        ("now", phase_line(status)),
+        (
+            "branch",
+            f"since round {status.branch.since_round}: {status.branch.reason}" if status.branch else "",
+        ),
+        ("state", f"{status.round.state_digest or _UNKNOWN}"),
+        ("loss", f"{number(training.eval_loss)} held-out, {number(training.loss)} training"),
+        ("work", work),
+        ("receipts", f"{status.receipts.rounds:,} rounds, {status.receipts.tokens:,} tokens"),
+        ("traffic", f"{size(traffic.sent_bytes)} sent, {size(traffic.received_bytes)} received"),
+        ("dropped", _counts(status.rejected) or "nothing"),
+        ("deadlines", ", ".join(f"{phase} {limit:.1f} s" for phase, limit in status.deadlines_s.items())),
+        (
+            "home",
+            f"{storage.home}, {size(storage.store_bytes + storage.checkpoint_bytes + storage.data_bytes)}",
+        ),
+    ]
+    for label, text in rows:
+        if text:
+            table.add_row(label, Text(text))
+    return table
+
+
+def _peers(status: Status) -> Table:
+    table = Table("peer", "round", "phase", "member", "heard", "address", title_justify="left", title="peers")
+    for peer in status.peers:
+        heard = _UNKNOWN if peer.last_seen_s is None else f"{duration(peer.last_seen_s)} ago"
+        table.add_row(
+            peer.peer_id[-12:],
+            _UNKNOWN if peer.round is None else str(peer.round),
+            peer.phase or _UNKNOWN,
+            "yes" if peer.member else "no",
+            heard,
+            Text(peer.addresses[0] if peer.addresses else _UNKNOWN, overflow="ellipsis", no_wrap=True),
+        )
+    return table
+
+
+def _rejected(status: Status) -> Table:
+    table = Table("from peer", "dropped", title_justify="left", title="dropped")
+    for peer_id, reasons in status.rejected_by_peer.items():
+        table.add_row(peer_id or "(names no peer)", _counts(reasons))
+    return table
+
+
+def _counts(reasons: dict[str, int]) -> str:
+    return ", ".join(f"{reason} {count}" for reason, count in reasons.items())
+
+
+def _of(total: int | None) -> str:
+    return "" if total is None else f" of {total}"
+
+
+def number(value: float | None) -> str:
+    """A loss with four digits behind the point."""
+    return _UNKNOWN if value is None else f"{value:.4f}"
+
+
+def rate(tokens_per_s: float | None) -> str:
+    return f"{_UNKNOWN} tokens/s" if tokens_per_s is None else f"{tokens_per_s:,.0f} tokens/s"
+
+
+def size(count: int) -> str:
+    """Bytes in the unit that leaves one to three digits before the point."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes, hours or days, whichever a person would say."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"

@@ -187,6 +187,8 @@ def _put(table: dict[str, Any], key: str, value: Any) -> None:
     *sections, last = key.split(".")
     for section in sections:
         table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"--set {key}: {section} is no section; see 'dhtnode swarm show'", Exit.USAGE)
     table[last] = value
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 from rich.console import Console
+from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 
 _LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -41,7 +42,8 @@ def set_up_logs(path: Path, level: str, *, as_json: bool, console: Console) -> N
         to_user = logging.StreamHandler()
         to_user.setFormatter(JsonFormatter())
     elif console.is_terminal:
-        to_user = RichHandler(console=console, show_path=False, markup=False)
+        plain = NullHighlighter()  # a multiaddr in five colours is hard to read
+        to_user = RichHandler(console=console, show_path=False, log_time_format="%X", highlighter=plain)
         to_user.setFormatter(logging.Formatter("%(message)s"))
     else:
         to_user = logging.StreamHandler()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,7 @@ from rich.text import Text
 from dhtnode.cli.cluster import POLL_S, LocalNode, local_nodes, start_node, wait_until_reachable
 from dhtnode.cli.create import NewSwarm, write_swarm
 from dhtnode.cli.view import number, rate, round_line, size
-from dhtnode.errors import Exit
+from dhtnode.errors import ConfigError, Exit
 from dhtnode.files import replacing
 from dhtnode.manifest import Manifest
 from dhtnode.status import Status
@@ -79,6 +80,7 @@ def run_demo(demo: Demo) -> int:
     Raises:
         ConfigError: a node does not start, or ends before it is done.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the nodes are stopped then too
     console = Console()
     start_s = time.monotonic()
     with _folder(demo.keep) as folder, local_nodes() as nodes:
@@ -107,6 +109,8 @@ def run_demo(demo: Demo) -> int:
 @contextmanager
 def _folder(keep: Path | None) -> Iterator[Path]:
     if keep is not None:
+        if (keep / "swarm.toml").exists():
+            raise ConfigError(f"{keep} holds an earlier run; remove it or give another --keep", Exit.USAGE)
         keep.mkdir(parents=True, exist_ok=True)
         yield keep.absolute()
         return
@@ -224,7 +228,7 @@ def _final_table(summary: Summary) -> Table:
         table.add_row(
             node.peer_id[-12:],
             str(node.round),
-            (node.state_digest or "-")[:32],
+            (node.state_digest or "-")[:12],
             number(node.eval_loss),
             f"{node.tokens:,}",
             size(node.sent_bytes),

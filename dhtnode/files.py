@@ -14,6 +14,10 @@ from dhtnode.errors import ConfigError, Exit
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _BROKEN = {errno.EIO}
 
+PRIVATE = 0o600
+SHARED = 0o666
+"""For files that others get to see; the user's umask is taken from it."""
+
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
@@ -50,8 +54,8 @@ def disk_full(path: Path) -> ConfigError:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A draft path (mode 0600) that takes the place of `path` when the block has written it.
+def replacing(path: Path, mode: int = PRIVATE) -> Iterator[Path]:
+    """A draft path that takes the place of `path` when the block has written it.
 
     The draft is on the disk before it is renamed, so a crash at any moment leaves the old file or
     the new one. When the block fails, the draft is removed and the old file stays.
@@ -62,7 +66,7 @@ def replacing(path: Path) -> Iterator[Path]:
     draft = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         with disk_errors(path):
-            os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+            os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode))
             yield draft
             _sync(draft)
             draft.replace(path)

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from dhtnode.errors import ConfigError, Exit
-from dhtnode.files import disk_errors, replacing
+from dhtnode.files import SHARED, disk_errors, replacing
 from dhtnode.home import Home, data_cache, default_home
 from dhtnode.identity import Identity
 from dhtnode.manifest import FORMAT, DataSection, InnerSection, Manifest, Terms, plain_error
@@ -73,7 +73,7 @@ def write_swarm(wish: NewSwarm, out: Path, home_root: Path, *, force: bool) -> M
     creator = home.identity()
     terms = make_terms(wish, creator, out.absolute().parent)
     manifest = Manifest.create(terms, creator)
-    with replacing(out.absolute()) as draft:
+    with replacing(out.absolute(), SHARED) as draft:
         draft.write_text(manifest.dump(), encoding="utf-8")
     return manifest
 
@@ -137,7 +137,7 @@ def _task_table(kind: str, folder: Path) -> dict[str, Any]:
     code = read_code(source)
     beside = folder / source.name
     if not beside.exists():
-        with replacing(beside) as draft:
+        with replacing(beside, SHARED) as draft:
             draft.write_bytes(code)
     elif read_code(beside) != code:
         raise ConfigError(f"{beside} is another file than {source}; remove one of them", Exit.USAGE)

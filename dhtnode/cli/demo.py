@@ -23,7 +23,7 @@ from dhtnode.cli.cluster import POLL_S, LocalNode, local_nodes, start_node, wait
 from dhtnode.cli.create import NewSwarm, write_swarm
 from dhtnode.cli.view import number, rate, round_line, size
 from dhtnode.errors import ConfigError, Exit
-from dhtnode.files import replacing
+from dhtnode.files import SHARED, replacing
 from dhtnode.manifest import Manifest
 from dhtnode.status import Status
 from training.data import pack_arrays, split_by_label
@@ -101,7 +101,7 @@ def run_demo(demo: Demo) -> int:
             f"Homes and logs are in {demo.keep}; look at one: dhtnode status --home {nodes[0].home.root}"
         )
     if demo.json_file:
-        with replacing(demo.json_file.absolute()) as draft:
+        with replacing(demo.json_file.absolute(), SHARED) as draft:
             draft.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
     return Exit.OK if summary.identical else Exit.FAILED
 

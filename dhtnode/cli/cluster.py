@@ -24,6 +24,8 @@ POLL_S = 0.25
 START_DEADLINE_S = 120.0
 """Loading torch four times over on one busy core takes most of it."""
 STOP_DEADLINE_S = 20.0
+ANSWER_S = 60.0
+"""Many nodes on few cores may leave one without a turn for long; that is no failure."""
 _LAST_LINES = 5
 _PR_SET_PDEATHSIG = 1
 
@@ -43,7 +45,7 @@ class LocalNode:
             ConfigError: the process has ended; quotes its last lines.
         """
         try:
-            return parse_status(ask(self.home.control_path, "status"))
+            return parse_status(ask(self.home.control_path, "status", ANSWER_S))
         except NotRunningError:
             self.check()
             return None
@@ -51,7 +53,7 @@ class LocalNode:
     def sample(self) -> str:
         """Text that its model writes now; empty for tasks that write none."""
         try:
-            return msgspec.json.decode(ask(self.home.control_path, "sample", timeout_s=60.0), type=str)
+            return msgspec.json.decode(ask(self.home.control_path, "sample", ANSWER_S), type=str)
         except NotRunningError:
             self.check()
             return ""

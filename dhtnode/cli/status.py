@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import version
 
 import msgspec
@@ -61,12 +62,22 @@ def _never_ran(home: Home) -> Status:
 def show_status(home: Home, *, as_json: bool, watch: bool) -> None:
     """Print the status once, or again every second until Ctrl-C."""
     documents = _every_second(home) if watch else iter([read_document(home)])
-    if as_json:
-        for document in documents:
-            text = document if watch else msgspec.json.format(document, indent=2)
-            sys.stdout.write(text.decode() + "\n")
-            sys.stdout.flush()
-        return
+    with suppress(KeyboardInterrupt):
+        if as_json:
+            _print_json(documents, indent=0 if watch else 2)
+        else:
+            _print_tables(documents, watch=watch)
+
+
+def _print_json(documents: Iterator[bytes], indent: int) -> None:
+    """One document a line where there are many, for programs that read lines."""
+    for document in documents:
+        text = msgspec.json.format(document, indent=indent) if indent else document
+        sys.stdout.write(text.decode() + "\n")
+        sys.stdout.flush()
+
+
+def _print_tables(documents: Iterator[bytes], *, watch: bool) -> None:
     console = Console()
     if not watch:
         console.print(status_view(parse_status(next(documents))))

@@ -155,8 +155,7 @@ class Daemon:
             self._held = await self.control.hold()
             self.peer_id, _ = await self.control.identify()
         except TransportError as error:
-            await self._process.wait()
-            await self._pump
+            await self.stop()  # and with it, all that it still had to say
             raise ConfigError(
                 f"the network daemon ended at its start{self._quote()}; "
                 "check the addresses given with --listen and --announce",

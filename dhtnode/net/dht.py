@@ -49,7 +49,11 @@ class Dht:
         return cls(p2p, node, identity, swarm_id)
 
     async def stop(self) -> None:
-        await self._node.shutdown()
+        """Leave. The daemon is about to end, or has ended: nothing is asked of it any more.
+
+        `DHTNode.shutdown` would have it remove handlers, and wait for ever if it is dead.
+        """
+        self._node.is_alive = False
         await self._p2p.shutdown()
 
     async def greet(self, peer: str) -> None:

@@ -189,6 +189,8 @@ class Network:
                 await self._poll()
             except TransportError as error:
                 log.debug("the daemon did not list its peers: %s", error)
+            except Exception:
+                log.exception("a listener for peers failed")
 
     async def _poll(self) -> None:
         _, self._addresses = await self._daemon.control.identify()

@@ -1,0 +1,486 @@
+"""The network adapters between real daemons on loopback. Waits are for events, never for time."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+import socket
+import stat
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from hivemind.dht import DHTNode
+from hivemind.p2p import P2P
+from hivemind.utils import get_dht_time
+from hivemind.utils.multiaddr import Multiaddr
+
+from dhtnode.digest import leaf_digests, root_digest
+from dhtnode.errors import ConfigError, Exit, RemoteProtocolError, TransportError
+from dhtnode.identity import Identity
+from dhtnode.net.chunkplan import Content
+from dhtnode.net.chunks import ENDPOINT, fetch, serve_chunks
+from dhtnode.net.daemon import Daemon, DaemonConfig
+from dhtnode.net.network import Network, NetworkConfig
+from dhtnode.net.streams import MAX_INBOUND_PER_PEER, RefusedError, Stream
+
+SWARM = bytes(range(32))
+PRESENCE = f"dhtnode/{SWARM.hex()[:16]}/presence"
+
+
+class Lab:
+    """Starts networks in a folder, remembers what they report, stops them at the end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.blamed: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+        self.joined: asyncio.Queue[str] = asyncio.Queue()
+        self.left: asyncio.Queue[str] = asyncio.Queue()
+        self.running: list[Network] = []
+
+    def config(self, name: str, *neighbours: Network, listen: str = "/ip4/127.0.0.1/tcp/0") -> NetworkConfig:
+        path = self.folder / f"{name}.key"
+        Identity.load_or_create(path)
+        daemon = DaemonConfig(path, listen=(listen,), relay=False, autonat=False, nat_port_map=False)
+        return NetworkConfig(SWARM, daemon, tuple(node.addresses()[0] for node in neighbours))
+
+    async def start(self, name: str, *neighbours: Network) -> Network:
+        return await self.run(self.config(name, *neighbours))
+
+    async def run(self, config: NetworkConfig) -> Network:
+        network = await Network.start(
+            config,
+            on_misbehaviour=lambda peer, reason: self.blamed.put_nowait((peer, reason)),
+            on_connect=self.joined.put_nowait,
+            on_disconnect=self.left.put_nowait,
+        )
+        self.running.append(network)
+        return network
+
+    async def stop(self) -> None:
+        for network in self.running:
+            await network.stop()
+
+
+@pytest.fixture
+async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
+    lab = Lab(tmp_path)
+    yield lab
+    await lab.stop()
+
+
+# Requests and streams
+
+
+async def test_requests_are_answered_or_refused_with_a_reason(lab: Lab) -> None:
+    a = await lab.start("a")
+    b = await lab.start("b", a)
+
+    async def answer(peer: str, payload: bytes) -> bytes:
+        if payload == b"secret":
+            raise RefusedError("not for you")
+        return peer.encode() + payload
+
+    await a.on_request("echo", 100, answer)
+    assert await b.request(a.peer_id, "echo", b"!", max_reply_bytes=100) == b.peer_id.encode() + b"!"
+    with pytest.raises(RefusedError, match="not for you"):
+        await b.request(a.peer_id, "echo", b"secret", max_reply_bytes=100)
+    with pytest.raises(TransportError, match="cannot open other"):
+        await b.request(a.peer_id, "other", max_reply_bytes=100)
+
+
+async def test_an_oversized_request_is_refused_and_blamed(lab: Lab) -> None:
+    a = await lab.start("a")
+    b = await lab.start("b", a)
+    calls = []
+
+    async def answer(peer: str, payload: bytes) -> bytes:
+        calls.append(payload)
+        return b""
+
+    await a.on_request("small", 1000, answer)
+    with pytest.raises(RefusedError, match="too large"):
+        await b.request(a.peer_id, "small", bytes(1001), max_reply_bytes=100)
+    assert await lab.blamed.get() == (b.peer_id, "oversized-request")
+    await b.request(a.peer_id, "small", bytes(1000), max_reply_bytes=100)
+    assert calls == [bytes(1000)]
+
+
+async def test_an_oversized_reply_is_not_read(lab: Lab) -> None:
+    a = await lab.start("a")
+    b = await lab.start("b", a)
+
+    async def answer(peer: str, payload: bytes) -> bytes:
+        return bytes(101)
+
+    await a.on_request("big", 10, answer)
+    with pytest.raises(RemoteProtocolError) as caught:
+        await b.request(a.peer_id, "big", max_reply_bytes=100)
+    assert (caught.value.peer, caught.value.reason) == (a.peer_id, "oversized-reply")
+
+
+async def test_a_request_without_an_answer_ends_at_its_deadline(lab: Lab) -> None:
+    a = await lab.start("a")
+    b = await lab.start("b", a)
+
+    async def never(peer: str, payload: bytes) -> bytes:
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+    await a.on_request("never", 10, never)
+    with pytest.raises(TransportError, match=r"no answer to never|silent"):
+        await b.request(a.peer_id, "never", max_reply_bytes=10, timeout_s=0.3)
+
+
+async def test_a_stream_carries_every_byte_and_counts_it(lab: Lab) -> None:
+    a = await lab.start("a")
+    b = await lab.start("b", a)
+    sent = [os.urandom(1 << 20) for _ in range(32)]
+    received: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def sink(stream: Stream) -> None:
+        received.set_result(b"".join([await stream.read_exactly(1 << 20) for _ in sent]))
+
+    await a.serve("sink", sink)
+    before = a.traffic.received_from[b.peer_id], b.traffic.sent_to[a.peer_id]
+    async with b.streams.opened(a.peer_id, "sink") as stream:
+        for piece in sent:
+            stream.write(piece)
+            await stream.drain()
+        assert await received == b"".join(sent)
+    assert a.traffic.received_from[b.peer_id] - before[0] == 32 << 20
+    assert b.traffic.sent_to[a.peer_id] - before[1] == 32 << 20
+
+
+async def test_a_bug_in_a_handler_closes_one_stream_and_is_logged(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    a = await lab.start("a")
+    b = await lab.start("b", a)
+
+    async def buggy(peer: str, payload: bytes) -> bytes:
+        return bytes(1 // len(payload))
+
+    await a.on_request("buggy", 10, buggy)
+    with pytest.raises(TransportError, match="stream ended"):
+        await b.request(a.peer_id, "buggy", b"", max_reply_bytes=10)
+    assert "ZeroDivisionError" in caplog.text
+    assert await b.request(a.peer_id, "buggy", b"x", max_reply_bytes=10) == b"\0"
+    assert lab.blamed.empty()
+
+
+async def test_one_peer_cannot_hold_all_streams(lab: Lab) -> None:
+    a = await lab.start("a")
+    b = await lab.start("b", a)
+    c = await lab.start("c", a)
+
+    async def greet(stream: Stream) -> None:
+        stream.write(b"x")
+        await stream.drain()
+        await stream.ended()
+
+    await a.serve("greet", greet)
+    held = []
+    for _ in range(MAX_INBOUND_PER_PEER):
+        held.append(await b.open(a.peer_id, "greet"))
+        await held[-1].read_exactly(1)
+    async with b.streams.opened(a.peer_id, "greet") as one_more:
+        with pytest.raises(TransportError, match="stream ended"):
+            await one_more.read_exactly(1)
+    async with c.streams.opened(a.peer_id, "greet") as other:
+        assert await other.read_exactly(1) == b"x"
+    for stream in held:
+        stream.close()
+
+
+# Gossip and presence
+
+
+async def test_gossip_reaches_a_peer_behind_a_peer(lab: Lab) -> None:
+    a = await lab.start("a")
+    b, c = await lab.start("b", a), await lab.start("c", a)
+    heard: dict[Network, asyncio.Queue[tuple[str, bytes]]] = {}
+    for network in (a, b, c):
+        heard[network] = asyncio.Queue()
+        await network.subscribe("news", lambda *message, network=network: heard[network].put_nowait(message))
+    for attempt in itertools.count():  # until the mesh has formed, messages may be lost on the way
+        await b.publish("news", b"%d" % attempt)
+        with suppress(TimeoutError):
+            assert (await asyncio.wait_for(heard[c].get(), 0.5))[0] == b.peer_id
+            break
+    await b.publish("news", b"last")
+    for network in (a, b, c):
+        while await heard[network].get() != (b.peer_id, b"last"):
+            pass
+
+
+async def test_a_plain_hivemind_node_reads_presence_and_cannot_forge_it(lab: Lab) -> None:
+    a = await lab.start("a")
+    b = await lab.start("b", a)
+    assert await a.announce("presence", b"record of a", ttl_s=60)
+    assert await b.announce("presence", b"record of b", ttl_s=60)
+    records = {a.peer_id: b"record of a", b.peer_id: b"record of b"}
+
+    visitor = await Daemon.start(replace(lab.config("a").daemon, identity_path=None))
+    await visitor.control.connect(a.peer_id, [a.addresses()[0].partition("/p2p/")[0]], 10)
+    p2p = await P2P.replicate(Multiaddr(f"/unix{visitor.control.path}"))
+    plain = await DHTNode.create(p2p=p2p, initial_peers=a.addresses())
+    found = await plain.get(PRESENCE, latest=True)
+    assert {peer: entry.value[0] for peer, entry in found.value.items()} == records
+
+    late = get_dht_time() + 3600
+    theirs = found.value[a.peer_id].value
+    forgeries = ("evil", [b"evil", bytes(64)], theirs)  # the last one: a true entry, made to live longer
+    for value in forgeries:
+        await plain.store(PRESENCE, value, late, subkey=a.peer_id, exclude_self=True)
+    await plain.store(PRESENCE, b"no list", late, exclude_self=True)
+    assert await b.lookup("presence") == records
+    await plain.shutdown()
+    await p2p.shutdown()
+    await visitor.stop()
+
+
+# Chunks
+
+
+class Shelf:
+    """Content in memory; `spoil` and `before` make it a bad or a dying source."""
+
+    def __init__(self, data: bytes, chunk_bytes: int) -> None:
+        self.chunks = [data[at : at + chunk_bytes] for at in range(0, len(data), chunk_bytes)]
+        self.digests = leaf_digests("test", self.chunks)
+        self.content = Content("test", root_digest("test", self.digests), len(data), chunk_bytes)
+        self.spoil = False
+        self.before: Callable[[int], None] = lambda served: None
+        self.served = 0
+
+    def leaves(self, root: bytes) -> list[bytes] | None:
+        return self.digests if root == self.content.root else None
+
+    def chunk(self, root: bytes, index: int) -> bytes | None:
+        if root != self.content.root or index >= len(self.chunks):
+            return None
+        self.before(self.served)
+        self.served += 1
+        return bytes(len(self.chunks[index])) if self.spoil else self.chunks[index]
+
+
+DATA = os.urandom(100 * 65536 + 17)
+
+
+async def _fetch_all(reader: Network, sources: list[str], content: Content) -> bytes:
+    parts: dict[int, bytes] = {}
+
+    def write(index: int, chunk: bytes) -> None:
+        assert index not in parts
+        parts[index] = chunk
+
+    await fetch(reader.streams, sources, content, write, silence_s=100)
+    return b"".join(parts[index] for index in sorted(parts))
+
+
+async def test_a_wrong_chunk_is_named_and_the_others_complete_the_fetch(lab: Lab) -> None:
+    a = await lab.start("a")
+    b, liar, reader = [await lab.start(name, a) for name in ("b", "liar", "reader")]
+    shelves = [Shelf(DATA, 65536) for _ in range(3)]
+    shelves[2].spoil = True
+    for network, shelf in zip((a, b, liar), shelves, strict=True):
+        await serve_chunks(network.streams, shelf)
+    sources = [liar.peer_id, a.peer_id, b.peer_id]
+    assert await _fetch_all(reader, sources, shelves[0].content) == DATA
+    assert await lab.blamed.get() == (liar.peer_id, "bad-chunk")
+    assert lab.blamed.empty()
+    assert shelves[0].served > 20
+    assert shelves[1].served > 20
+
+
+async def test_a_source_that_dies_half_way_is_replaced(lab: Lab) -> None:
+    a = await lab.start("a")
+    dying, reader = await lab.start("dying", a), await lab.start("reader", a)
+    shelves = [Shelf(DATA, 65536) for _ in range(2)]
+
+    def die(served: int) -> None:
+        if served == 20:
+            os.kill(dying.daemon_pid, signal.SIGKILL)
+
+    shelves[1].before = die
+    await serve_chunks(a.streams, shelves[0])
+    await serve_chunks(dying.streams, shelves[1])
+    assert await _fetch_all(reader, [dying.peer_id, a.peer_id], shelves[0].content) == DATA
+    assert shelves[1].served >= 20
+    assert "code -9" in await dying.died
+    assert lab.blamed.empty()
+
+
+async def test_a_source_that_stalls_is_overtaken_without_waiting_for_it(lab: Lab) -> None:
+    a = await lab.start("a")
+    stalled, reader = await lab.start("stalled", a), await lab.start("reader", a)
+    shelf = Shelf(DATA, 65536)
+
+    async def swallow(stream: Stream) -> None:
+        await stream.ended()
+
+    await serve_chunks(a.streams, shelf)
+    await stalled.serve(ENDPOINT, swallow)
+    assert await _fetch_all(reader, [a.peer_id, stalled.peer_id], shelf.content) == DATA
+
+
+async def test_content_that_nobody_has_is_an_error_that_says_so(lab: Lab) -> None:
+    a = await lab.start("a")
+    reader = await lab.start("reader", a)
+    shelf, other = Shelf(DATA, 65536), Shelf(DATA[:-1], 65536)
+    await serve_chunks(a.streams, shelf)
+    with pytest.raises(TransportError, match="does not have it"):
+        await _fetch_all(reader, [a.peer_id], other.content)
+    del shelf.chunks[-1]
+    with pytest.raises(TransportError, match="1 of 101 chunks"):
+        await _fetch_all(reader, [a.peer_id], shelf.content)
+
+
+async def test_leaves_that_do_not_match_the_root_are_blamed(lab: Lab) -> None:
+    a = await lab.start("a")
+    liar, reader = await lab.start("liar", a), await lab.start("reader", a)
+    shelf, lying = Shelf(DATA, 65536), Shelf(DATA, 65536)
+    lying.digests = list(reversed(lying.digests))
+    await serve_chunks(a.streams, shelf)
+    await serve_chunks(liar.streams, lying)
+    assert await _fetch_all(reader, [liar.peer_id, a.peer_id], shelf.content) == DATA
+    assert await lab.blamed.get() == (liar.peer_id, "bad-leaves")
+    assert lying.served == 0
+
+
+async def test_a_full_disk_ends_the_fetch(lab: Lab) -> None:
+    a = await lab.start("a")
+    reader = await lab.start("reader", a)
+    shelf = Shelf(DATA, 65536)
+    await serve_chunks(a.streams, shelf)
+
+    def write(index: int, chunk: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        await fetch(reader.streams, [a.peer_id], shelf.content, write)
+
+
+# Start, stop, identity
+
+
+async def test_peers_that_come_and_go_are_reported(lab: Lab) -> None:
+    a = await lab.start("a")
+    b = await lab.start("b", a)
+    assert {await lab.joined.get(), await lab.joined.get()} == {a.peer_id, b.peer_id}
+    assert a.peer_id in b.connected_peers()
+    await a.disconnect(b.peer_id)
+    assert {await lab.left.get(), await lab.left.get()} == {a.peer_id, b.peer_id}
+    assert await a.connect(b.addresses()[0]) == b.peer_id
+    assert {await lab.joined.get(), await lab.joined.get()} == {a.peer_id, b.peer_id}
+
+
+async def test_a_port_in_use_is_one_clear_line(lab: Lab) -> None:
+    a = await lab.start("a")
+    port = a.addresses()[0].split("/")[4]
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        for taken in (port, str(other.getsockname()[1])):
+            with pytest.raises(ConfigError) as caught:
+                await lab.run(lab.config("b", listen=f"/ip4/127.0.0.1/tcp/{taken}"))
+            assert str(caught.value).startswith(f"port {taken} is in use")
+            assert "--listen" in str(caught.value)
+            assert "\n" not in str(caught.value)
+            assert caught.value.exit_code == Exit.NETWORK
+
+
+@pytest.mark.parametrize(
+    ("listen", "words"),
+    [
+        ("/ip4/127.0.0.1/tpc/4001", "is not a multiaddr"),
+        ("4001", "is not a multiaddr"),
+        ("/ip4/192.0.2.7/tcp/4001", "cannot listen on /ip4/192.0.2.7/tcp/4001"),
+        ("/ip4/127.0.0.1/sctp/4001", "failed to listen"),
+    ],
+)
+async def test_an_address_we_cannot_listen_on_is_named(lab: Lab, listen: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        await lab.run(lab.config("a", listen=listen))
+    assert caught.value.exit_code == Exit.NETWORK
+    assert "--listen" in str(caught.value)
+
+
+async def test_a_bootstrap_peer_that_does_not_answer_is_reported_with_its_reason(lab: Lab) -> None:
+    a = await lab.start("a")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    gone = f"/ip4/127.0.0.1/tcp/{port}/p2p/{Identity.generate().peer_id}"
+    b = await lab.run(replace(lab.config("b", a), bootstrap=(gone, a.addresses()[0])))
+    assert list(b.unreachable) == [gone]
+    assert "refused" in b.unreachable[gone]
+    with pytest.raises(ConfigError, match="append /p2p/"):
+        await b.connect("/ip4/127.0.0.1/tcp/4001")
+
+
+async def test_stop_leaves_nothing_behind(lab: Lab) -> None:
+    a = await lab.start("a")
+    folder, daemon = a.streams._control.path.parent, psutil.Process(a.daemon_pid)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert len(os.fsencode(folder / "control")) < 100
+    assert os.getsid(a.daemon_pid) != os.getsid(0)  # Ctrl-C in our terminal does not reach it
+    await a.stop()
+    assert not folder.exists()
+    assert not daemon.is_running()
+    assert a.died.cancelled()
+
+
+NODE = """
+import asyncio, sys, uvloop
+from pathlib import Path
+from dhtnode.net.daemon import Daemon, DaemonConfig
+from dhtnode.net.network import Network, NetworkConfig
+
+async def main():
+    key, bootstrap = sys.argv[1:]
+    listen = ("/ip4/127.0.0.1/tcp/0",)
+    daemon = DaemonConfig(Path(key), listen, relay=False, autonat=False, nat_port_map=False)
+    network = await Network.start(NetworkConfig(bytes(range(32)), daemon, (bootstrap,)))
+    print(network.daemon_pid, flush=True)
+    await network.died
+
+uvloop.run(main())
+"""
+
+
+async def _start_process(lab: Lab, name: str, neighbour: Network) -> tuple[asyncio.subprocess.Process, int]:
+    key = lab.config(name).daemon.identity_path
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-W", "ignore", "-c", NODE, str(key), neighbour.addresses()[0],
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    return process, int(await process.stdout.readline())
+
+
+async def test_a_second_instance_is_refused_and_a_restart_after_sigkill_is_not(lab: Lab) -> None:
+    a = await lab.start("a")
+    process, daemon_pid = await _start_process(lab, "b", a)
+    daemon = psutil.Process(daemon_pid)
+    with pytest.raises(ConfigError, match="already running in this swarm") as caught:
+        await lab.start("b", a)
+    assert caught.value.exit_code == Exit.NETWORK
+    process.kill()
+    await process.wait()
+    b = await lab.start("b", a)
+    assert a.peer_id in b.connected_peers()
+    await asyncio.to_thread(daemon.wait, 5)
+
+
+async def test_sigkill_leaves_no_daemon_behind(lab: Lab) -> None:
+    a = await lab.start("a")
+    process, daemon_pid = await _start_process(lab, "b", a)
+    daemon = psutil.Process(daemon_pid)
+    process.kill()
+    await asyncio.to_thread(daemon.wait, 5)
+    await process.wait()

@@ -10,16 +10,18 @@ in another way still depends on the machine; a node whose genesis differs fetche
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dhtnode.digest import derive
 from training.codec import Vector
+
+aten = torch.ops.aten
 
 
 def build_model(make: Callable[[], nn.Module], seed: int) -> nn.Module:
@@ -30,45 +32,37 @@ def build_model(make: Callable[[], nn.Module], seed: int) -> nn.Module:
         return make()
 
 
-class PortableRandom(TorchFunctionMode):
+class PortableRandom(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Answers torch's calls for uniform and normal numbers from a stream of its own.
 
-    A call that brings its own generator, or draws an in-place distribution other than these two, is
-    left to torch.
+    A call that brings its own generator, or draws from another distribution, is left to torch.
     """
 
     def __init__(self, seed: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._stream = np.random.Philox(key=seed)
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        kwargs = dict(kwargs or {})
+        kwargs = kwargs or {}
         if kwargs.get("generator") is None:
-            if func is torch.Tensor.normal_:
-                kwargs.pop("generator", None)
-                return self._normal(*args, **kwargs)
-            if func is torch.Tensor.uniform_:
-                kwargs.pop("generator", None)
-                return self._uniform(*args, **kwargs)
-            if func is torch.randn:
+            if func is aten.normal_.default:
+                return self._normal(*args)
+            if func is aten.uniform_.default:
+                return self._uniform(*args)
+            if func is aten.randn.default:
                 return self._normal(torch.empty(*args, **kwargs))
-            if func is torch.rand:
-                return self._uniform(torch.empty(*args, **kwargs), 0, 1)
+            if func is aten.rand.default:
+                return self._uniform(torch.empty(*args, **kwargs))
         return func(*args, **kwargs)
 
     def _normal(self, tensor: Tensor, mean: float = 0, std: float = 1) -> Tensor:
-        halves = self._raw(3 * tensor.numel()).view("<u2").reshape(-1, 12)
-        sums = halves.sum(axis=1, dtype=np.int64) * 2 - 12 * 65_535
+        parts = self._raw(3 * tensor.numel()).view("<u2").reshape(-1, 12)
+        sums = parts.sum(axis=1, dtype=np.int64) * 2 - 12 * 65_535
         return _fill(tensor, (sums / 2**17).astype(np.float32), std, mean)
 
-    def _uniform(self, tensor: Tensor, low: float = 0, high: float = 1, **names: float) -> Tensor:
-        low, high = names.get("from", low), names.get("to", high)
+    def _uniform(self, tensor: Tensor, low: float = 0, high: float = 1) -> Tensor:
         units = (self._raw(tensor.numel()) >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
         return _fill(tensor, units, high - low, low)
 

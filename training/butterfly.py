@@ -97,7 +97,8 @@ class Butterfly:
         """Whether every part was reduced by its primary from everybody's work."""
         everybody = len(self.plan.members)
         return all(
-            part.attempt == 0 and all(len(result.body.included) == everybody for result in part.results.values())
+            part.attempt == 0
+            and all(len(result.body.included) == everybody for result in part.results.values())
             for part in self._parts.values()
         )
 

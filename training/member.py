@@ -15,7 +15,7 @@ import msgspec
 
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.records import Body, Count, Digest, Signed, canonical, parse_canonical
-from training.chain import MAX_CERTIFICATE_BYTES, Certificate, found, heavier
+from training.chain import MAX_CERTIFICATE_BYTES, NOTHING, Certificate, found, heavier
 from training.events import (
     Adopt,
     AskPeer,
@@ -33,15 +33,18 @@ from training.events import (
     Stop,
     Tick,
 )
-from training.messages import Head
+from training.gathering import RoundContext
+from training.messages import Commitment, Head
 from training.pace import Pace
 from training.pool import MAX_RECORDS_PER_SIGNER, PREFIX_BYTES, RecordPool
 from training.roster import ordered, quorum
-from training.round import Phase, Round, RoundContext
+from training.round import Phase, Round
 
 MAX_SYNC_BYTES = 256 * 1024
 MAX_EARLY_RECORDS = 2048
 """Records of rounds that have not begun here."""
+ASK_PAUSE_S = 0.25
+"""Shortest time between two questions to one peer. A guess: a few round trips."""
 FOLLOW_LIMIT = 4
 """Reduce deadlines that following by results may take before the state is fetched. A guess."""
 
@@ -85,7 +88,9 @@ class Member:
         self._me = context.identity.peer_id
         self._previous: RecordPool | None = None
         self._early: dict[bytes, list[RecordArrived]] = {}
+        self._said: dict[bytes, list[Signed[Body]]] = {}
         self._heard_s: dict[str, float] = {}
+        self._asked_s: dict[str, float] = {}
         self._adopted_s = now_s
         self._outcome_s: float | None = None
         self._missing_until_s = 0.0
@@ -98,14 +103,17 @@ class Member:
         return self._adopt(certificate, (), now_s)
 
     def resume(self, certificate: Certificate, own: Iterable[Signed[Body]], now_s: float) -> list[Effect]:
-        """Go on from a stored head, bound by what was said about it before."""
-        effects: list[Effect] = []
-        self._begin_round(certificate, now_s)
-        if self.round is not None:
-            said = [record for record in own if base_of(record) == self.round.base]
-            effects += self.round.restore(said, now_s)
-            effects += self.round.start()
-        return self._finish_if_done(effects, now_s)
+        """Go on from a stored head.
+
+        Args:
+            certificate: the newest one on disk; the node may have been further.
+            own: all own records on disk. They bind this node in whichever round they were said,
+                also when it gets there again only later.
+            now_s: the caller's clock.
+        """
+        for record in own:
+            self._said.setdefault(base_of(record), []).append(record)
+        return self._finish_if_done(self._begin_round(certificate, now_s), now_s)
 
     # Events
 
@@ -122,10 +130,10 @@ class Member:
     def _on(self, event: Event, now_s: float) -> list[Effect]:
         match event:
             case RecordArrived(record, sender):
-                self._heard_s[record.signer] = now_s
+                self._hear(record.signer, now_s)
                 return self._on_record(event, sender, now_s)
             case Heard(peer):
-                self._heard_s[peer] = now_s
+                self._hear(peer, now_s)
                 return []
             case HeadOffered(certificate, sender):
                 return self._on_head(certificate, sender, now_s)
@@ -150,12 +158,13 @@ class Member:
         if self._previous is not None and base == self._previous.base:
             self._previous.add(event.record)
             return []
-        if sum(map(len, self._early.values())) < MAX_EARLY_RECORDS:
-            self._early.setdefault(base, []).append(event)
-        return [AskPeer(sender)] if sender else []
+        if sum(map(len, self._early.values())) >= MAX_EARLY_RECORDS:
+            self._early.clear()  # junk, or a node far behind: what matters is asked for again
+        self._early.setdefault(base, []).append(event)
+        return self._ask(sender, now_s)
 
     def _on_head(self, certificate: Certificate, sender: str, now_s: float) -> list[Effect]:
-        self._heard_s[sender] = now_s
+        self._hear(sender, now_s)
         goal = self.target or self.certificate
         if goal is not None and not heavier(certificate.head, goal.head):
             return []
@@ -190,16 +199,31 @@ class Member:
 
     # Chain
 
-    def _adopt(self, certificate: Certificate, accepted: Any, now_s: float) -> list[Effect]:
-        effects: list[Effect] = [Adopt(certificate, accepted)]
-        self._begin_round(certificate, now_s)
-        if self.round is not None:
-            if self.stopping:
-                self.finished = True
-                return [*effects, *self.round.leave(), Finished("left after its last round")]
-            effects += self.round.start()
-            for event in self._early.pop(self.round.base, ()):
-                effects += self._on_early(event, now_s)
+    def _adopt(
+        self, certificate: Certificate, accepted: tuple[Signed[Commitment], ...], now_s: float
+    ) -> list[Effect]:
+        return [Adopt(certificate, accepted), *self._begin_round(certificate, now_s)]
+
+    def _begin_round(self, certificate: Certificate, now_s: float) -> list[Effect]:
+        self._previous = self.round.pool if self.round else None
+        self._heard_s = {
+            peer: at_s for peer, at_s in self._heard_s.items() if peer in certificate.head.members
+        }
+        self._asked_s.clear()
+        self.certificate = certificate
+        self._adopted_s = now_s
+        self._outcome_s = None
+        self.round = None
+        if certificate.head.number >= self.context.terms.round.rounds:
+            return []
+        self.round = Round(self.context, certificate.head, self.pace, now_s)
+        effects = self.round.restore(self._said.pop(self.round.base, ()), now_s)
+        if self.stopping:
+            self.finished = True
+            return [*effects, *self.round.leave(), Finished("left after its last round")]
+        effects += self.round.start()
+        for event in self._early.pop(self.round.base, ()):
+            effects += self._on_early(event, now_s)
         return effects
 
     def _on_early(self, event: RecordArrived, now_s: float) -> list[Effect]:
@@ -210,21 +234,13 @@ class Member:
         except RemoteProtocolError as error:
             return [Blame(error.peer, error.reason, error.detail)]
 
-    def _begin_round(self, certificate: Certificate, now_s: float) -> None:
-        self._previous = self.round.pool if self.round else None
-        self.certificate = certificate
-        self._adopted_s = now_s
-        self._outcome_s = None
-        done = certificate.head.number >= self.context.terms.round.rounds
-        self.round = None if done else Round(self.context, certificate.head, self.pace, now_s)
-
     def _follow_outcome(self, now_s: float) -> list[Effect]:
         """Adopt the round's outcome, or fetch its state if our own step does not lead there."""
         if self.round is None or self.round.outcome is None or self.target is not None:
             return []
-        arrived = self.round.arrived()
-        if arrived is not None:
-            return self._adopt(arrived, self.round.accepted_work(arrived), now_s)
+        if self.round.arrived and self.round.closing is not None:
+            accepted = self.round.closing.accepted(self.round.outcome.head)
+            return self._adopt(self.round.outcome, accepted, now_s)
         if self._outcome_s is None:
             self._outcome_s = now_s
         if now_s >= self._outcome_s + FOLLOW_LIMIT * self.pace.reduce.limit_s:
@@ -267,7 +283,7 @@ class Member:
     def sync_request(self) -> bytes:
         head = self.certificate.head if self.certificate else None
         request = SyncRequest(
-            head=head.id if head else bytes(32),
+            head=head.id if head else NOTHING,
             number=head.number if head else 0,
             tokens=head.tokens if head else 0,
             have=tuple(self.round.pool.have()) if self.round else (),
@@ -281,7 +297,7 @@ class Member:
             RemoteProtocolError: the request is malformed.
         """
         request = _open(wire, SyncRequest, sender)
-        self._heard_s[sender] = now_s
+        self._hear(sender, now_s)
         mine = self.certificate
         ahead = mine is not None and mine.id != request.head
         ahead = (
@@ -293,9 +309,21 @@ class Member:
             certificate=mine.wire if ahead and mine is not None else None,
             records=tuple(self._records_for(request)),
         )
-        knows_more = mine is None or (request.tokens, request.number) > (mine.head.tokens, mine.head.number)
-        ask: list[Effect] = [AskPeer(sender)] if knows_more else []
+        mine_counts = (mine.head.tokens, mine.head.number) if mine else (-1, -1)
+        knows_more = request.head != NOTHING and (request.tokens, request.number) > mine_counts
+        ask = self._ask(sender, now_s) if knows_more else []
         return canonical(msgspec.to_builtins(reply, builtin_types=(bytes,))), ask
+
+    def _hear(self, peer: str, now_s: float) -> None:
+        if self.round is not None and peer in self.round.electors:
+            self._heard_s[peer] = now_s
+
+    def _ask(self, peer: str, now_s: float) -> list[Effect]:
+        """Ask a peer soon, but not over and over."""
+        if not peer or now_s - self._asked_s.get(peer, -ASK_PAUSE_S) < ASK_PAUSE_S:
+            return []
+        self._asked_s[peer] = now_s
+        return [AskPeer(peer)]
 
     def _records_for(self, request: SyncRequest) -> list[bytes]:
         pools = [self.round.pool if self.round else None, self._previous]

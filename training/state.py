@@ -3,20 +3,21 @@
 One float32 vector: weights, then outer momentum (if the swarm has any), then averaged inner moments
 (if it averages them). Its little-endian bytes are cut into chunks of CHUNK_BYTES; the digest of the
 state binds swarm id, round number and all chunks. Whoever has a digest that a quorum signed can
-fetch the leaves from one peer and chunks from many, and check each of them on its own.
+fetch the leaves from one peer and chunks from many, and check each of them on its own
+(dhtnode/net/chunks.py).
 
 # P = floating-point elements of the model, S = elements of the state
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from dhtnode.digest import DIGEST_BYTES, digest, leaf_digest, leaf_digests, root_digest
+from dhtnode.digest import leaf_digests, root_digest
 from training.codec import Vector
 
 CHUNK_BYTES = 256 * 1024
@@ -89,48 +90,25 @@ class State:
         flat = self.values_S.astype("<f4", copy=False).data.cast("B")
         return [flat[start : start + CHUNK_BYTES] for start in range(0, len(flat), CHUNK_BYTES)]
 
+    @property
+    def label(self) -> str:
+        """What the digests of the chunks are bound to."""
+        return state_label(self.swarm_id, self.round_no)
+
     @cached_property
     def leaves(self) -> list[bytes]:
         """The digest of each chunk."""
-        return leaf_digests("state", self.chunks)
+        return leaf_digests(self.label, self.chunks)
 
     @cached_property
     def digest(self) -> bytes:
-        """32 bytes that name this state."""
-        return state_digest(self.swarm_id, self.round_no, self.leaves)
+        """32 bytes that name this state: the root over its leaves."""
+        return root_digest(self.label, self.leaves)
 
 
-def state_digest(swarm_id: bytes, round_no: int, leaves: Sequence[bytes]) -> bytes:
-    """The digest of the state whose chunks have these digests."""
-    return digest("state", swarm_id, round_no, root_digest("state", leaves))
-
-
-def check_leaves(
-    swarm_id: bytes, round_no: int, shape: Shape, leaves: Sequence[bytes], expected: bytes
-) -> None:
-    """Hold a peer's list of leaves against a digest that a quorum signed.
-
-    Raises:
-        ValueError: not the leaves of this state.
-    """
-    if len(leaves) != shape.chunk_count or any(len(leaf) != DIGEST_BYTES for leaf in leaves):
-        raise ValueError(f"{len(leaves)} leaves for a state of {shape.chunk_count} chunks")
-    if state_digest(swarm_id, round_no, leaves) != expected:
-        raise ValueError("leaves do not give the signed digest")
-
-
-def check_chunk(shape: Shape, leaves: Sequence[bytes], index: int, chunk: bytes | memoryview) -> None:
-    """Hold one chunk from a peer against checked leaves.
-
-    Raises:
-        ValueError: no such chunk, wrong length or wrong content.
-    """
-    if not 0 <= index < len(leaves):
-        raise ValueError(f"no chunk {index} in a state of {len(leaves)} chunks")
-    if len(chunk) != shape.chunk_length(index):
-        raise ValueError(f"chunk {index} has {len(chunk)} bytes, not {shape.chunk_length(index)}")
-    if leaf_digest("state", index, chunk) != leaves[index]:
-        raise ValueError(f"chunk {index} does not match its digest")
+def state_label(swarm_id: bytes, round_no: int) -> str:
+    """Digest label of a swarm's state at one round: no other swarm's or round's chunk fits."""
+    return f"state {swarm_id.hex()} {round_no}"
 
 
 def from_chunks(

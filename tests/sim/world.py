@@ -64,8 +64,9 @@ from training.events import (
 from training.member import Member, open_sync_reply
 from training.messages import KINDS
 from training.reduce import reduce_part
-from training.round import RoundContext
+from training.gathering import RoundContext
 from training.state import Shape, State
+from validation.commitment import find_fault
 
 SWARM = digest("swarm", "simulated")
 WIRE = WireSection(codec="int8", block_elems=32, chunk_elems=256)
@@ -116,6 +117,8 @@ class Disk:
     """What survives a crash."""
 
     certificate: Certificate | None = None
+    previous: Certificate | None = None
+    """What is found after a crash that came before the newest certificate was written."""
     states: dict[bytes, State] = field(default_factory=dict)
     own: list[Signed[Body]] = field(default_factory=list)
     work: dict[bytes, tuple[Contribution, Work]] = field(default_factory=dict)
@@ -163,6 +166,7 @@ class Node:
             chunk_count=len(SIZES),
             device="simulated/fp32",
             bandwidth=1,
+            find_fault=find_fault,
         )
         self.member = Member(context, self.now_s)
         if self.disk.certificate is not None:
@@ -174,7 +178,10 @@ class Node:
         self.later(self.world.rng.random() * TICK_S, self.tick)
         self.later(self.world.rng.random() * SYNC_S, self.sync)
 
-    def crash(self) -> None:
+    def crash(self, lose_newest: bool = False) -> None:
+        """End without warning; what was said is on disk, the newest head perhaps not yet."""
+        if lose_newest and self.disk.previous is not None:
+            self.disk.certificate = self.disk.previous
         self.up = False
         self.life += 1
         self.member = None
@@ -369,10 +376,11 @@ class Node:
         if head.state not in self.disk.states:
             self.disk.states[head.state] = self.applied[head.results]
         assert self.disk.states[head.state].digest == head.state
+        self.disk.previous = self.disk.certificate
         self.disk.certificate = certificate
-        keep = {head.state} | {state for state in list(self.disk.states)[-3:]}
+        keep = {head.state} | {state for state in list(self.disk.states)[-4:]}
         self.disk.states = {key: state for key, state in self.disk.states.items() if key in keep}
-        self.disk.own = [record for record in self.disk.own if record.body.round + 1 >= head.number]  # type: ignore[attr-defined]
+        self.disk.own = [record for record in self.disk.own if record.body.round + 2 >= head.number]  # type: ignore[attr-defined]
         self.world.adopted(self, certificate)
 
 

@@ -400,7 +400,7 @@ async def test_a_port_in_use_is_one_clear_line(lab: Lab) -> None:
     [
         ("/ip4/127.0.0.1/tpc/4001", "is not a multiaddr"),
         ("4001", "is not a multiaddr"),
-        ("/ip4/192.0.2.7/tcp/4001", "cannot listen on /ip4/192.0.2.7/tcp/4001"),
+        ("/ip4/203.0.113.9/tcp/4001", "cannot listen on /ip4/203.0.113.9/tcp/4001"),
         ("/ip4/127.0.0.1/sctp/4001", "failed to listen"),
     ],
 )

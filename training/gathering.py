@@ -1,0 +1,216 @@
+"""First half of a round: who is in. Commitments are collected and a roster is agreed on.
+
+The leader waits for everybody it expects (the members of the head, and newcomers that have said
+they are ready), or until the learned deadline. Electors vote for a list of commitments that they
+have seen themselves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dhtnode.errors import RemoteProtocolError
+from dhtnode.identity import Identity
+from dhtnode.manifest import Terms
+from dhtnode.records import Body, Signed, sign
+from training.agreement import Agreement, Instance
+from training.events import Plan, Work
+from training.messages import (
+    MAX_MEMBERS,
+    Commitment,
+    Head,
+    Leave,
+    Ready,
+    Roster,
+    decode_value,
+    encode_value,
+    value_digest,
+)
+from training.pace import Pace
+from training.partition import partition
+from training.pool import RecordPool
+from training.roster import ordered
+
+FaultFinder = Callable[[Commitment, Head, Terms], str | None]
+
+
+@dataclass(frozen=True)
+class RoundContext:
+    """What stays the same from round to round."""
+
+    identity: Identity
+    swarm_id: bytes
+    terms: Terms
+    chunk_count: int
+    """Chunks of one encoded update."""
+    device: str
+    """Device profile, for commitments."""
+    bandwidth: int
+    """Share of the reduction that this node offers to carry; 0 if nobody can dial it."""
+    find_fault: FaultFinder
+    """What is wrong with a commitment, or None; see `validation.commitment`."""
+
+
+class Gathering:
+    """A node's view of who takes part in a round.
+
+    Args:
+        context: identity and terms.
+        head: what the round starts from.
+        pool: the round's records.
+        pace: learned deadlines.
+        now_s: the caller's clock.
+    """
+
+    def __init__(self, context: RoundContext, head: Head, pool: RecordPool, pace: Pace, now_s: float) -> None:
+        self.committed = False
+        self._context = context
+        self._head = head
+        self._pool = pool
+        self._pace = pace
+        self._start_s = now_s
+        self._delays_s: dict[str, float] = {}
+        patience_s = math.inf if self._founding else pace.train.limit_s + pace.roster.limit_s
+        self.agreement = Agreement(
+            Instance(head.number, head.id, "roster"),
+            ordered(head.members, head.state, head.number, "leader"),
+            context.identity,
+            context.swarm_id,
+            now_s + patience_s,
+            pace.roster.limit_s,
+        )
+
+    def commit(self, work: Work, now_s: float) -> Signed[Commitment]:
+        """Sign what local work produced."""
+        self.committed = True
+        commitment = Commitment(
+            round=self._head.number,
+            base=self._head.id,
+            start=self._head.state,
+            steps=work.steps,
+            tokens=work.tokens,
+            weight=work.weight,
+            parts=work.parts,
+            loss_micro=work.loss_micro,
+            bandwidth=self._context.bandwidth,
+            device=self._context.device,
+        )
+        self._delays_s.setdefault(self._context.identity.peer_id, now_s - self._start_s)
+        return sign(self._context.identity, self._context.swarm_id, commitment)
+
+    def on_commitment(self, signer: str, body: Commitment, now_s: float) -> None:
+        """Take in a commitment that the pool has kept.
+
+        Raises:
+            RemoteProtocolError: it can't be true.
+        """
+        self._delays_s.setdefault(signer, now_s - self._start_s)
+        fault = self._context.find_fault(body, self._head, self._context.terms)
+        if fault:
+            raise RemoteProtocolError(signer, "bad-commitment", fault)
+
+    def advance(self, now_s: float) -> list[Signed[Body]]:
+        """Own records that are due: promises, a proposed roster, a vote."""
+        if math.isinf(self.agreement.deadline_s) and not math.isinf(self.deadline_s()):
+            self.agreement.deadline_s = now_s + self._pace.roster.limit_s
+        return self.agreement.advance(now_s, lambda: self._make_roster(now_s), self._acceptable)
+
+    def plan(self, now_s: float) -> Plan | None:
+        """The certified roster, once it and all its commitments are here."""
+        decision = self.agreement.decision
+        commitments_N = self._commitments_of(decision.value) if decision else None
+        if decision is None or commitments_N is None:
+            return None
+        self._learn()
+        bandwidths = [commitment.body.bandwidth for commitment in commitments_N]
+        return Plan(
+            round=self._head.number,
+            base=self._head.id,
+            roster=value_digest(decision.value),
+            commitments_N=commitments_N,
+            ranges_N=tuple(partition(self._context.chunk_count, bandwidths)),
+        )
+
+    def deadline_s(self) -> float:
+        """When a roster is proposed with whoever has committed, on the caller's clock."""
+        if self._founding and len(self._pool.commitments) < self._context.terms.round.min_peers:
+            return math.inf
+        return self._start_s + self._pace.train.limit_s
+
+    def reason(self, now_s: float) -> str:
+        """What is being waited for, for `status`."""
+        seen, expected = len(self._pool.commitments), self._expected_count()
+        if not self.committed:
+            return f"training; {seen} of {expected} commitments seen"
+        if self.agreement.has_proposal:
+            return f"roster proposed: {self.agreement.progress()}"
+        left_s = self.deadline_s() - now_s
+        if math.isinf(left_s):
+            return f"waiting for {expected - seen} of {expected} commitments before the first round"
+        return f"waiting for {expected - seen} of {expected} commitments, {max(0.0, left_s):.1f} s left"
+
+    @property
+    def _founding(self) -> bool:
+        """A founding node waits for its company before the very first round closes."""
+        return self._head.number == 0 and self._context.terms.round.min_peers > 1
+
+    @property
+    def _enough(self) -> int:
+        return self._context.terms.round.min_peers if self._founding else 1
+
+    def _expected(self) -> set[str]:
+        ready = {record.signer for record in self._pool.of(Ready)}
+        left = {record.signer for record in self._pool.of(Leave)}
+        return (set(self._head.members) | ready) - left
+
+    def _expected_count(self) -> int:
+        return max(len(self._expected() | set(self._pool.commitments)), self._enough)
+
+    def _make_roster(self, now_s: float) -> bytes | None:
+        commitments = {
+            peer: commitment
+            for peer, commitment in self._pool.commitments.items()
+            if self._context.find_fault(commitment.body, self._head, self._context.terms) is None
+        }
+        everybody = self._expected() <= set(commitments)
+        if len(commitments) < self._enough or not (everybody or now_s >= self.deadline_s()):
+            return None
+        peers = ordered(commitments, self._head.state, self._head.number, "roster")[:MAX_MEMBERS]
+        return encode_value(Roster(commitments=tuple(commitments[peer].id for peer in peers)))
+
+    def _acceptable(self, value: bytes) -> bool:
+        """We vote for commitments that we have all seen, sound, in the one right order."""
+        commitments = self._commitments_of(value)
+        if commitments is None:
+            return False
+        peers = tuple(commitment.signer for commitment in commitments)
+        sound = all(
+            self._context.find_fault(commitment.body, self._head, self._context.terms) is None
+            for commitment in commitments
+        )
+        return sound and peers == ordered(set(peers), self._head.state, self._head.number, "roster")
+
+    def _commitments_of(self, value: bytes) -> tuple[Signed[Commitment], ...] | None:
+        try:
+            roster = decode_value(value, Roster)
+        except ValueError:
+            return None
+        found = [self._pool.get(id_, Commitment) for id_ in roster.commitments]
+        known = tuple(commitment for commitment in found if commitment is not None)
+        return known if len(known) == len(found) else None
+
+    def _learn(self) -> None:
+        """Newcomers' commitments tell when they came, not how long the work takes."""
+        members_s = [delay for peer, delay in self._delays_s.items() if peer in self._head.members]
+        if members_s:
+            self._pace.learn_train(members_s)
+
+    @property
+    def undisturbed(self) -> bool:
+        """Whether the first leader got through with everybody it waited for."""
+        return self.agreement.view == 0 and self._expected() <= set(self._pool.commitments)
+
+    def since_last_commitment_s(self, now_s: float) -> float:
+        return now_s - self._start_s - max(self._delays_s.values(), default=0.0)

@@ -1,14 +1,12 @@
 """The state on disk: a safetensors file that is whole or not there.
 
-It is written beside its place, flushed to the disk and then renamed, so that a crash or a full disk
-at any moment leaves the previous checkpoint as it was. Reading checks the digest: a file that any
-bit has changed in is never trained on.
+It takes the place of the previous one when it is on the disk, so that a crash or a full disk at any
+moment leaves that as it was. Reading checks the digest: a file that any bit has changed in is never
+trained on.
 """
 
 from __future__ import annotations
 
-import errno
-import os
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +14,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from dhtnode.errors import ConfigError, DhtnodeError, Exit
+from dhtnode.files import replacing
 from training.state import Shape, State
 
 FORMAT = "1"
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 class DamagedCheckpointError(DhtnodeError):
@@ -39,18 +37,8 @@ def save_checkpoint(path: Path, state: State) -> None:
         "round": str(state.round_no),
         "digest": state.digest.hex(),
     }
-    content = save({name: tensor for name, tensor in tensors.items() if tensor.size}, metadata)
-    beside = path.with_name(path.name + ".tmp")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-        _flush_folder(path.parent)
-    except OSError as error:
-        _remove(beside)
-        raise _refused(path, error, len(content)) from error
+    with replacing(path) as draft:
+        draft.write_bytes(save({name: tensor for name, tensor in tensors.items() if tensor.size}, metadata))
 
 
 def load_checkpoint(path: Path, swarm_id: bytes, shape: Shape) -> State | None:
@@ -87,34 +75,3 @@ def load_checkpoint(path: Path, swarm_id: bytes, shape: Shape) -> State | None:
     if state.digest.hex() != metadata.get("digest"):
         raise DamagedCheckpointError(f"{path} is damaged: its content does not match its digest")
     return state
-
-
-def _refused(path: Path, error: OSError, size: int) -> ConfigError:
-    if error.errno in _NO_SPACE:
-        return ConfigError(
-            f"cannot save the checkpoint {path}: {error.strerror}; free {size / 2**20:.1f} MiB there "
-            "or give another --home (the previous checkpoint is untouched)",
-            Exit.DISK,
-        )
-    return ConfigError(
-        f"cannot save the checkpoint {path}: {error.strerror}; make the folder writable "
-        "or give another --home",
-        Exit.HOME,
-    )
-
-
-def _flush_folder(folder: Path) -> None:
-    """Without this a power cut may undo the rename."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        # The save has failed already, and that is the error to show.
-        return

@@ -15,7 +15,6 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from dhtnode.errors import ConfigError, Exit
@@ -80,6 +79,8 @@ class Digits:
 
 def public_split() -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """(images, labels) of scikit-learn's digits to train on, and those that all are judged by."""
+    from sklearn.datasets import load_digits  # slow and large: only who trains on digits pays for it
+
     images, labels = load_digits(return_X_y=True)
     test = np.arange(len(labels)) % 5 == 4
     return (images[~test], labels[~test]), (images[test], labels[test])

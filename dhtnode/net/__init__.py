@@ -9,5 +9,6 @@ dht.py           presence in hivemind's DHT, each entry signed by the peer it na
 chunkplan.py     content as digests, and who is asked for which chunk (pure)
 chunks.py        content from several peers at once, each chunk verified
 instance.py      is this identity running elsewhere already?
+attempts.py      several dials at once, and how long the slow ones are waited for
 multiaddress.py  addresses as text
 """

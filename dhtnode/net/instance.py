@@ -8,11 +8,11 @@ for a while: the peer really pings the other holder and waits for its answer.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from dhtnode.errors import ConfigError, DhtnodeError, Exit, RemoteProtocolError, TransportError
 from dhtnode.identity import is_peer_id
+from dhtnode.net.attempts import in_good_time
 from dhtnode.net.daemon import Daemon, DaemonConfig
 from dhtnode.net.multiaddress import split_peer
 from dhtnode.net.streams import Streams
@@ -50,7 +50,7 @@ async def refuse_second_instance(peer_id: str, swarm_id: bytes, bootstrap: Seque
     )
     streams = Streams(visitor.control, swarm_id, lambda peer, reason: None)
     try:
-        findings = await asyncio.gather(*(_ask(visitor, streams, peer_id, at) for at in bootstrap))
+        findings = await in_good_time([_ask(visitor, streams, peer_id, address) for address in bootstrap])
     finally:
         await visitor.stop()
     if any(findings):
@@ -61,7 +61,8 @@ async def refuse_second_instance(peer_id: str, swarm_id: bytes, bootstrap: Seque
         )
 
 
-async def _ask(visitor: Daemon, streams: Streams, peer_id: str, address: str) -> bool:
+async def _ask(visitor: Daemon, streams: Streams, peer_id: str, address: str) -> bool | None:
+    """Whether the peer at this address knows `peer_id` to be alive; None if it does not answer."""
     neighbour, dial = split_peer(address)
     try:
         await visitor.control.connect(neighbour, [dial], ASK_DEADLINE_S)
@@ -71,8 +72,8 @@ async def _ask(visitor: Daemon, streams: Streams, peer_id: str, address: str) ->
         reply = await streams.request(
             neighbour, "whois", payload, max_reply_bytes=1, timeout_s=ASK_DEADLINE_S
         )
-    except DhtnodeError:  # a neighbour that does not answer, or answers rubbish, knows nothing
-        return False
+    except DhtnodeError:  # an answer that is rubbish is none either
+        return None
     return reply == _ALIVE
 
 

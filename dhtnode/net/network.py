@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from dhtnode.errors import LocalProtocolError, TransportError
 from dhtnode.identity import Identity
+from dhtnode.net.attempts import in_good_time
 from dhtnode.net.daemon import Daemon, DaemonConfig
 from dhtnode.net.dht import Dht
 from dhtnode.net.gossip import Gossip
@@ -88,7 +89,7 @@ class Network:
         Args:
             config: see there.
             on_misbehaviour: (peer, reason) when a peer breaks a protocol.
-            on_connect: a peer is connected; within about a second.
+            on_connect: a peer is connected; within about a second, never before this returns.
             on_disconnect: the last connection to a peer is gone.
 
         Raises:
@@ -168,38 +169,45 @@ class Network:
         await self.streams.start()
         await answer_instance_questions(self.streams, self.peer_id)
         others = [address for address in bootstrap if split_peer(address)[0] != self.peer_id]
-        await asyncio.gather(*(self._dial_bootstrap(address) for address in others))
-        _, self._addresses = await self._daemon.control.identify()
-        self._peers = await self._daemon.control.peers()
-        await asyncio.gather(*(self.dht.greet(peer) for peer in self._peers))
-        for peer in self._peers:
-            self._on_connect(peer)
-        self._start(self._keep_watching())
+        self.unreachable = dict.fromkeys(others, "no answer yet, and others were quicker")
+        await in_good_time([self._dial_bootstrap(address) for address in others])
+        joined, _ = await self._poll()
+        await asyncio.gather(*(self.dht.greet(peer) for peer in joined))
+        self._start(self._keep_watching(joined))
 
-    async def _dial_bootstrap(self, address: str) -> None:
+    async def _dial_bootstrap(self, address: str) -> str | None:
         try:
-            await self.connect(address)
+            peer = await self.connect(address)
         except TransportError as error:
             self.unreachable[address] = str(error)
+            return None
+        self.unreachable.pop(address, None)
+        return peer
 
-    async def _keep_watching(self) -> None:
+    async def _keep_watching(self, joined: set[str]) -> None:
+        """Report who came and went. The first report comes when `start` has returned."""
+        left: set[str] = set()
         while True:
+            for peers, listener in ((joined, self._on_connect), (left, self._on_disconnect)):
+                for peer in peers:
+                    try:
+                        listener(peer)
+                    except Exception:
+                        log.exception("a listener for peers failed")
             await asyncio.sleep(POLL_S)
             try:
-                await self._poll()
+                joined, left = await self._poll()
             except TransportError as error:
                 log.debug("the daemon did not list its peers: %s", error)
-            except Exception:
-                log.exception("a listener for peers failed")
+                joined, left = set(), set()
+            for peer in joined:
+                self._start(self.dht.greet(peer))
 
-    async def _poll(self) -> None:
+    async def _poll(self) -> tuple[set[str], set[str]]:
+        """Refresh what we know of ourselves and our connections; who came, who went."""
         _, self._addresses = await self._daemon.control.identify()
         before, self._peers = self._peers, await self._daemon.control.peers()
-        for peer in self._peers.keys() - before.keys():
-            self._start(self.dht.greet(peer))
-            self._on_connect(peer)
-        for peer in before.keys() - self._peers.keys():
-            self._on_disconnect(peer)
+        return self._peers.keys() - before.keys(), before.keys() - self._peers.keys()
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

@@ -427,6 +427,16 @@ async def test_a_bootstrap_peer_that_does_not_answer_is_reported_with_its_reason
         await b.connect("/ip4/127.0.0.1/tcp/4001")
 
 
+async def test_a_bootstrap_peer_that_hangs_does_not_hold_up_the_start(lab: Lab) -> None:
+    a = await lab.start("a")
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # connections succeed, and nobody ever speaks
+        hung = f"/ip4/127.0.0.1/tcp/{mute.getsockname()[1]}/p2p/{Identity.generate().peer_id}"
+        config = replace(lab.config("b"), bootstrap=(hung, a.addresses()[0]), check_instance=True)
+        b = await lab.run(config)
+    assert b.unreachable == {hung: "no answer yet, and others were quicker"}
+    assert a.peer_id in b.connected_peers()
+
+
 async def test_stop_leaves_nothing_behind(lab: Lab) -> None:
     a = await lab.start("a")
     folder, daemon = a.streams._control.path.parent, psutil.Process(a.daemon_pid)

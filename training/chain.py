@@ -62,6 +62,7 @@ def found(identity: Identity, swarm_id: bytes, parent: Head | None, state: bytes
         state=parent.state if parent else state,
         members=(identity.peer_id,),
         tokens=parent.tokens if parent else 0,
+        accepted=(),
         results=(),
     )
     vote = Vote(round=number, base=parent_id, step="found", view=0, value=head.id)
@@ -118,7 +119,8 @@ def _fault(head: Head, votes: tuple[Signed[Vote], ...]) -> str | None:
         if body.step != ("found" if founding else "close") or vote.signer not in head.members:
             return "a vote of another step or by a stranger"
     if founding:
-        alone = head.members == (head.founder,) and head.since == head.number and not head.results
+        alone = head.members == (head.founder,) and head.since == head.number
+        alone = alone and not head.results and not head.accepted
         named = head.branch == branch_id(head.parent, head.founder)
         return None if alone and named else "not a founding"
     if len({vote.signer for vote in votes}) < quorum(head.members):

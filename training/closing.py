@@ -183,6 +183,7 @@ class Closing:
             state=state,
             members=self.plan.members,
             tokens=self._head.tokens + sum(commitment.body.tokens for commitment in accepted),
+            accepted=tuple(commitment.id for commitment in accepted),
             results=tuple(result.id for result in results),
         )
 

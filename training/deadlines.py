@@ -13,6 +13,9 @@ WINDOW = 32
 """Rounds remembered: long enough to be calm, short enough to follow a changed network. A guess."""
 QUANTILE = 0.9
 """High, so that an ordinary slow round is no time-out."""
+MAX_SPREAD = 4
+"""The quantile counts up to this multiple of the median: one round that a partition held up for a
+minute must not set the deadline while samples are few. A guess."""
 MAX_BACKOFF = 8
 """Largest factor after rounds in which the deadline passed."""
 
@@ -51,7 +54,8 @@ class LearnedDeadline:
         if not self._samples_s:
             return self._first_s
         ordered = sorted(self._samples_s)
-        usual_s = ordered[min(len(ordered) - 1, int(QUANTILE * len(ordered)))]
+        high_s = ordered[min(len(ordered) - 1, int(QUANTILE * len(ordered)))]
+        usual_s = min(high_s, MAX_SPREAD * ordered[len(ordered) // 2])
         return self._backoff * max(self._floor_s, self._slack * usual_s)
 
     @property

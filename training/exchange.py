@@ -77,10 +77,12 @@ class Exchange:
     def open_plan(self, plan: Plan) -> None:
         """Parts of this round may come; forget rounds that nobody asks for any more."""
         self._plans[plan.base] = plan
-        for base in [base for base, old in self._plans.items() if old.round + ROUNDS_KEPT <= plan.round]:
-            del self._plans[base]
-            for root in self._results_of.pop(base, set()):
-                self._results.pop(root, None)
+        while len(self._plans) > ROUNDS_KEPT:
+            del self._plans[next(iter(self._plans))]
+        if len(self._plans) == ROUNDS_KEPT:
+            for base in [base for base in self._results_of if base not in self._plans]:
+                for root in self._results_of.pop(base):
+                    self._results.pop(root, None)
         self._parts = {key: chunks for key, chunks in self._parts.items() if key[0] in self._plans}
         opened, self._opened = self._opened, asyncio.Event()
         opened.set()

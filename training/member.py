@@ -102,17 +102,20 @@ class Member:
         certificate = found(self.context.identity, self.context.swarm_id, None, state)
         return self._adopt(certificate, (), now_s)
 
+    def remember(self, own: Iterable[Signed[Body]]) -> None:
+        """Be bound by what was said before a restart, in whichever round it was said."""
+        for record in own:
+            self._said.setdefault(base_of(record), []).append(record)
+
     def resume(self, certificate: Certificate, own: Iterable[Signed[Body]], now_s: float) -> list[Effect]:
         """Go on from a stored head.
 
         Args:
             certificate: the newest one on disk; the node may have been further.
-            own: all own records on disk. They bind this node in whichever round they were said,
-                also when it gets there again only later.
+            own: all own records on disk.
             now_s: the caller's clock.
         """
-        for record in own:
-            self._said.setdefault(base_of(record), []).append(record)
+        self.remember(own)
         return self._finish_if_done(self._begin_round(certificate, now_s), now_s)
 
     # Events

@@ -153,6 +153,8 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """The round's roster, in order: the electors of the next."""
     tokens: Count
     """Accepted tokens since the beginning: what fork choice compares."""
+    accepted: Annotated[tuple[Digest, ...], msgspec.Meta(max_length=MAX_MEMBERS)]
+    """Ids of the commitments whose whole work is in the state: with the certificate, a receipt."""
     results: Annotated[tuple[Digest, ...], msgspec.Meta(max_length=MAX_MEMBERS)]
     """Ids of the result records that make up the step from the parent's state."""
 

@@ -13,6 +13,7 @@ same outer step and arrives at the same state. See `gathering` and `closing` for
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from enum import Enum
 
@@ -109,6 +110,11 @@ class Round:
         if self.closing.mismatch:
             return "own outer step differs from the proposed one: fetching the quorum's state"
         return f"closing: {self.closing.agreement.progress()}{follows}"
+
+    def left_s(self, now_s: float) -> float | None:
+        """Seconds until the commitments' deadline; None beyond it or without one."""
+        left_s = self._gathering.deadline_s() - now_s
+        return left_s if self.closing is None and 0 <= left_s < math.inf else None
 
     def on(self, event: Event, now_s: float) -> list[Effect]:
         """Take in one event.

@@ -122,6 +122,8 @@ class Disk:
     states: dict[bytes, State] = field(default_factory=dict)
     own: list[Signed[Body]] = field(default_factory=list)
     work: dict[bytes, tuple[Contribution, Work]] = field(default_factory=dict)
+    results: dict[bytes, list[bytes]] = field(default_factory=dict)
+    """Results behind an outer step: on disk before the step is voted for."""
 
 
 class Node:
@@ -288,10 +290,14 @@ class Node:
         if plan.base not in self.disk.work:
             return
         contribution = self.disk.work[plan.base][0]
-        if not self.world.reachable(self, to):
-            self.later(IO_TIMEOUT_S, lambda: self.on(SendFailed(plan.base, part, to.peer_id)))
-            return
-        self.world.send(self, to, lambda: to.take_part(plan.base, part, self.peer_id, contribution))
+
+        def arrive() -> None:  # a stream delivers everything, or fails
+            if self.world.reachable(self, to):
+                to.take_part(plan.base, part, self.peer_id, contribution)
+            else:
+                self.later(IO_TIMEOUT_S, lambda: self.on(SendFailed(plan.base, part, to.peer_id)))
+
+        self.later(self.world.delay() * 2, arrive)
 
     def take_part(self, base: bytes, part: int, sender: str, contribution: Contribution) -> None:
         plan = self.plans.get(base)
@@ -330,6 +336,7 @@ class Node:
             self.later(0.01, lambda: self.on(ResultMissing(base, result.id)))
             return
         source, rest = sources[0], sources[1:]
+        self.results.update(self.disk.results)
         if root in self.results:
             self.later(0.0, lambda: self.on(ResultFetched(base, result.id)))
             return
@@ -353,7 +360,9 @@ class Node:
         chunks = []
         for id_ in ids:
             record = next(record for record in self.member.round.pool.all() if record.id == id_)
-            chunks += self.results[record.body.root]  # type: ignore[attr-defined]
+            root: bytes = record.body.root  # type: ignore[attr-defined]
+            self.disk.results[root] = self.results[root]
+            chunks += self.results[root]
         mean = codec.decode_all(chunks, SHAPE.update_elems, WIRE)
         after = outer.advance(state, mean, self.world.terms.outer)
         self.applied[ids] = after
@@ -376,6 +385,8 @@ class Node:
         if head.state not in self.disk.states:
             self.disk.states[head.state] = self.applied[head.results]
         assert self.disk.states[head.state].digest == head.state
+        for root in list(self.disk.results)[: -3 * len(self.world.nodes)]:
+            del self.disk.results[root]
         self.disk.previous = self.disk.certificate
         self.disk.certificate = certificate
         keep = {head.state} | {state for state in list(self.disk.states)[-4:]}

@@ -38,6 +38,8 @@ def test_built_in_tasks_load_by_name(kind: str, tmp_path: Path) -> None:
         ("pictures", {}, "task.kind `pictures` is unknown; use text, digits or FILE.py:Class"),
         ("task.py", {}, "task.kind `task.py` is unknown"),
         ("task.txt:Task", {}, "task.kind `task.txt:Task` is unknown"),
+        ("../task.py:Task", {}, "task.kind `../task.py:Task` is unknown"),
+        ("/usr/lib/antigravity.py:Task", {}, "without a folder"),
     ],
 )
 def test_what_the_manifest_may_not_say(

@@ -33,9 +33,11 @@ def load_task(section: TaskSection, folder: Path) -> Task:
     if section.kind in BUILT_IN:
         return BUILT_IN[section.kind](section.options)
     file_name, colon, class_name = section.kind.rpartition(":")
-    if not colon or not file_name.endswith(".py") or not class_name.isidentifier():
+    named = file_name.endswith(".py") and Path(file_name).name == file_name
+    if not (colon and named and class_name.isidentifier()):
         raise _refused(
-            f"task.kind `{section.kind}` is unknown", f"use {', '.join(BUILT_IN)} or FILE.py:Class"
+            f"task.kind `{section.kind}` is unknown",
+            f"use {', '.join(BUILT_IN)} or FILE.py:Class, without a folder",
         )
     path = folder / file_name
     code = read_code(path)

@@ -97,10 +97,11 @@ class Text:
         device = next(model.parameters()).device
         generator = torch.Generator().manual_seed(0)
         tokens = list(prompt.encode()) or [ord("\n")]
-        for _ in range(length):
-            window = torch.tensor([tokens[-self.options.context :]], device=device)
-            logits = model(window)[0, -1].float().cpu() / TEMPERATURE
-            tokens.append(int(torch.multinomial(logits.softmax(0), 1, generator=generator)))
+        with torch.inference_mode():
+            for _ in range(length):
+                window = torch.tensor([tokens[-self.options.context :]], device=device)
+                logits = model(window)[0, -1].float().cpu() / TEMPERATURE
+                tokens.append(int(torch.multinomial(logits.softmax(0), 1, generator=generator)))
         return bytes(tokens).decode(errors="replace")
 
     def _windows(self, text: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64]) -> Tensor:

@@ -1,0 +1,39 @@
+"""The composition root: the only place that knows all rooms, and nobody imports it but the CLI.
+
+node.py      puts one node together and runs it
+effects.py   what each effect of the round core does in the world
+joining.py   finding peers and staying in touch
+dataset.py   where the node's data comes from
+memory.py    what survives a crash
+report.py    the node's account of itself
+"""
+
+from __future__ import annotations
+
+import os
+
+from dhtnode.app.node import Node
+from dhtnode.config import Progress, RunOptions
+from dhtnode.store import Store
+
+
+async def run_node(options: RunOptions, progress: Progress) -> int:
+    """Run one node until its rounds are done or the user stops it.
+
+    Args:
+        options: what the operator decided; the home is claimed and locked.
+        progress: called with a fresh status about once a second.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ConfigError: home, data or network can't be used.
+    """
+    if options.threads is not None:
+        import torch
+
+        torch.set_num_threads(options.threads)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads of one node leave the core to others
+    with Store.open(options.home.store_path) as store:
+        return await Node(options, progress, store).run()

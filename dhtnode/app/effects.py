@@ -1,0 +1,261 @@
+"""What each effect of the round core does in the world. One method for each kind of effect.
+
+The core asks in order; what takes time runs as a task of the driver and comes back as an event.
+Durable things are done before the next effect is looked at: own records are on the disk before
+they are sent, and results are on the disk before an outer step that rests on them is reported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from dhtnode.app.memory import Memory
+from dhtnode.driver import Driver
+from dhtnode.errors import RemoteProtocolError, TransportError
+from dhtnode.net.network import Network
+from training.chain import Certificate
+from training.contribution import Contribution
+from training.events import (
+    Adopt,
+    Applied,
+    Apply,
+    AskPeer,
+    Blame,
+    Effect,
+    Event,
+    FetchResult,
+    FetchState,
+    Finished,
+    Halt,
+    OpenReduce,
+    Plan,
+    Publish,
+    Reduce,
+    Reduced,
+    ResultFetched,
+    ResultMissing,
+    SendFailed,
+    SendPart,
+    StateFetched,
+    StateMissing,
+    Train,
+    Trained,
+    Work,
+)
+from training.exchange import Exchange
+from training.inner import LocalWork
+from training.library import Library
+from training.messages import Head
+from training.state import State
+from training.worker import Worker
+
+log = logging.getLogger(__name__)
+
+TOPIC = "records"
+MICRO = 1_000_000
+
+
+class Observer:
+    """Told of what matters to people; the node's report implements it."""
+
+    def trained(self, work: LocalWork) -> None: ...
+    def adopted(self, effect: Adopt, state: State) -> None: ...
+    def blamed(self, peer: str, reason: str, detail: str = "") -> None: ...
+    def notice(self, text: str) -> None: ...
+    def finished(self, why: str) -> None: ...
+
+
+class Performer:
+    """Performs effects.
+
+    Args:
+        driver: where events go.
+        network: started.
+        memory: what survives a crash.
+        exchange: parts and results.
+        library: states.
+        worker: the arithmetic.
+        observer: told of what people want to know.
+        ask: exchanges records with a peer.
+    """
+
+    def __init__(
+        self,
+        driver: Callable[[], Driver[Event, Effect]],
+        network: Network,
+        memory: Memory,
+        exchange: Exchange,
+        library: Library,
+        worker: Worker,
+        observer: Observer,
+        ask: Callable[[str], None],
+    ) -> None:
+        self._driver = driver
+        self._network = network
+        self._memory = memory
+        self._exchange = exchange
+        self._library = library
+        self._worker = worker
+        self._observer = observer
+        self._ask = ask
+        self._work: dict[bytes, Contribution] = {}
+        self._applied: dict[bytes, State] = {}
+
+    def perform(self, effect: Effect) -> None:
+        """Start one effect; returns at once."""
+        spawn = self._driver().spawn
+        match effect:
+            case Publish(record):
+                self._memory.keep_own(record)
+                spawn(self._publish(record.wire))
+            case Train(head, steps, budget_s):
+                spawn(self._train(head, steps, budget_s))
+            case Halt(base):
+                self._worker.halt(base)
+            case OpenReduce(plan):
+                self._exchange.open_plan(plan)
+            case SendPart(plan, part, to):
+                spawn(self._send_part(plan, part, to))
+            case Reduce(plan, part, included):
+                spawn(self._reduce(plan, part, included))
+            case FetchResult(plan, result, sources):
+                spawn(self._fetch_result(FetchResult(plan, result, sources)))
+            case Apply():
+                spawn(self._apply(effect))
+            case FetchState(certificate):
+                spawn(self._fetch_state(certificate))
+            case Adopt(certificate, _):
+                self._adopt(effect, certificate)
+            case AskPeer(peer):
+                self._ask(peer)
+            case Blame(peer, reason, detail):
+                self._observer.blamed(peer, reason, detail)
+            case Finished(why):
+                self._observer.finished(why)
+
+    def _post(self, event: Event) -> None:
+        self._driver().post(event)
+
+    async def _publish(self, wire: bytes) -> None:
+        try:
+            await self._network.publish(TOPIC, wire)
+        except TransportError as error:
+            log.warning("a record was not gossiped, neighbours will ask for it: %s", error)
+
+    async def _train(self, head: Head, steps: int, budget_s: float | None) -> None:
+        state = self._library.state(head.state)
+        if state is None:
+            return  # another head was adopted meanwhile
+        done = await self._worker.train(state, head.id, steps, budget_s)
+        if done is None:
+            return
+        work, contribution = done
+        await asyncio.to_thread(self._memory.keep_work, head.id, contribution)
+        self._work = {head.id: contribution}
+        self._observer.trained(work)
+        self._post(
+            Trained(
+                head.id,
+                Work(
+                    steps=work.steps,
+                    tokens=work.units,
+                    weight=work.weight,
+                    parts=contribution.root,
+                    loss_micro=max(0, round((work.loss or 0.0) * MICRO)),
+                ),
+            )
+        )
+
+    def _own_work(self, base: bytes) -> Contribution | None:
+        """Own encoded update of a round; from the disk after a restart."""
+        if base not in self._work:
+            work = self._memory.work(base)
+            if work is None:
+                return None
+            self._work = {base: work}
+        return self._work[base]
+
+    async def _send_part(self, plan: Plan, part: int, to: str) -> None:
+        own = self._own_work(plan.base)
+        if own is None:
+            return
+        try:
+            await self._exchange.send_part(plan, part, to, own)
+        except TransportError as error:
+            log.info("part %d of round %d not sent: %s", part, plan.round, error)
+            self._post(SendFailed(plan.base, part, to))
+
+    async def _reduce(self, plan: Plan, part: int, included: tuple[int, ...]) -> None:
+        owned = plan.ranges_N[part]
+        senders, present = [], []
+        for place in included:
+            commitment = plan.commitments_N[place]
+            if commitment.signer == self._network.peer_id:
+                own = self._own_work(plan.base)
+                if own is None:
+                    continue
+                chunks = [own.chunks_K[index] for index in owned]
+            else:
+                chunks = self._exchange.part(plan.base, part, commitment.signer)
+            senders.append((commitment.body.weight, chunks))
+            present.append(place)
+        if not senders:
+            return
+        reduced = await self._worker.reduce(senders, owned)
+        root = self._exchange.keep_result(plan.base, reduced)
+        self._post(Reduced(plan.base, part, tuple(present), root))
+
+    async def _fetch_result(self, wish: FetchResult) -> None:
+        try:
+            await self._exchange.fetch_result(wish.plan, wish.result, wish.sources)
+        except TransportError as error:
+            log.info("round %d: %s", wish.plan.round, error)
+            self._post(ResultMissing(wish.plan.base, wish.result.id))
+        except RemoteProtocolError as error:
+            self._observer.blamed(error.peer, error.reason, error.detail)
+            self._post(ResultMissing(wish.plan.base, wish.result.id))
+        else:
+            self._post(ResultFetched(wish.plan.base, wish.result.id))
+
+    async def _apply(self, wish: Apply) -> None:
+        head_state = wish.plan.commitments_N[0].body.start
+        state = self._library.state(head_state)
+        if state is None:
+            return
+        roots = [result.body.root for result in wish.results]
+        parts = [self._exchange.result(root) for root in roots]
+        after = await self._worker.apply(state, [chunk for chunks in parts for chunk in chunks])
+        await asyncio.to_thread(
+            self._memory.keep_results, wish.plan.base, dict(zip(roots, parts, strict=True))
+        )
+        self._applied[after.digest] = after
+        self._post(Applied(wish.plan.base, tuple(result.id for result in wish.results), after.digest))
+
+    async def _fetch_state(self, certificate: Certificate) -> None:
+        head = certificate.head
+        if self._library.state(head.state) is None:
+            try:
+                sources = list(self._network.connected_peers())
+                await self._library.fetch_state(
+                    self._network.streams, sources, head.number, head.state, self._fetched
+                )
+            except (TransportError, ValueError) as error:
+                self._observer.notice(f"state of round {head.number} not fetched yet: {error}")
+                self._post(StateMissing(certificate.id))
+                return
+        self._post(StateFetched(certificate.id))
+
+    def _fetched(self, here: int, wanted: int) -> None:
+        log.info("fetching the swarm's state: %d of %d chunks", here, wanted)
+
+    def _adopt(self, effect: Adopt, certificate: Certificate) -> None:
+        digest = certificate.head.state
+        state = self._applied.get(digest) or self._library.state(digest)
+        if state is None:
+            raise AssertionError("the core adopts a state that is not here")
+        self._applied.clear()
+        self._library.add_state(state)
+        self._driver().spawn(self._memory.keep_head(certificate, state))
+        self._observer.adopted(effect, state)

@@ -1,0 +1,164 @@
+"""What a node remembers through a crash: what it said, what it holds, and work that is promised.
+
+Own records bind the node, so each is on the disk before it is sent. A head is written after its
+state: a crash in between loses a round that peers can give back, never a promise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from dhtnode.errors import DhtnodeError
+from dhtnode.files import replacing
+from dhtnode.home import Home
+from dhtnode.records import Body, Signed, open_record
+from dhtnode.store import Store
+from training.chain import Certificate, open_certificate
+from training.checkpoint import DamagedCheckpointError, load_checkpoint, save_checkpoint
+from training.contribution import Contribution
+from training.messages import KINDS
+from training.state import Shape, State
+
+log = logging.getLogger(__name__)
+
+HEADS_KEPT = 3
+_HEADS = "heads"
+
+
+class Memory:
+    """The durable side of one node.
+
+    Args:
+        home: the node's folder.
+        store: its database, used from the event loop's thread only.
+        swarm_id: signature domain.
+        peer_id: whose records these are.
+    """
+
+    def __init__(self, home: Home, store: Store, swarm_id: bytes, peer_id: str) -> None:
+        self._home = home
+        self._store = store
+        self._swarm_id = swarm_id
+        self._peer_id = peer_id
+        self._saving = asyncio.Lock()
+
+    # What was said
+
+    def keep_own(self, record: Signed[Body]) -> None:
+        """Returns when the record is on the disk."""
+        round_no: int = record.body.round  # type: ignore[attr-defined]
+        self._store.journal(round_no, record.id.hex(), record.wire)
+
+    def own(self, newest_round: int) -> list[Signed[Body]]:
+        """Own records of the rounds that may still matter."""
+        wires = [
+            wire
+            for round_no in range(max(0, newest_round - HEADS_KEPT), newest_round + HEADS_KEPT + 1)
+            for wire in self._store.journaled(round_no).values()
+        ]
+        return [open_record(wire, self._swarm_id, KINDS, self._peer_id) for wire in wires]
+
+    # Work that a commitment promises
+
+    def keep_work(self, base: bytes, work: Contribution) -> None:
+        """Write the encoded update of a round; older ones go. Blocks: call it in a thread."""
+        folder = self._home.root / "work"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        with replacing(folder / base.hex()) as draft:
+            draft.write_bytes(msgpack.packb(list(work.chunks_K)))
+        _keep_newest(folder)
+
+    def work(self, base: bytes) -> Contribution | None:
+        """The encoded update of a round, if this node had promised one."""
+        try:
+            data = (self._home.root / "work" / base.hex()).read_bytes()
+            chunks: list[bytes] = msgpack.unpackb(data)
+        except (OSError, ValueError):
+            return None
+        return Contribution.of_chunks(self._peer_id, base, chunks)
+
+    # Results that a vote rests on
+
+    def keep_results(self, base: bytes, results: dict[bytes, list[bytes]]) -> None:
+        """Write the reduced parts of a round; older ones go. Blocks: call it in a thread.
+
+        A vote for an outer step promises that its parts can be had. If all who hold them lost them
+        in a crash, the round could never be closed.
+        """
+        folder = self._home.root / "results"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        with replacing(folder / base.hex()) as draft:
+            draft.write_bytes(msgpack.packb(results))
+        _keep_newest(folder)
+
+    def results(self) -> list[tuple[bytes, list[bytes]]]:
+        """All reduced parts on disk, each with the base of its round. Read once, at the start."""
+        found: list[tuple[bytes, list[bytes]]] = []
+        folder = self._home.root / "results"
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            try:
+                parts: dict[bytes, list[bytes]] = msgpack.unpackb(path.read_bytes(), strict_map_key=False)
+                found += [(bytes.fromhex(path.name), chunks) for chunks in parts.values()]
+            except ValueError:
+                log.warning("%s is damaged and ignored", path)
+        return found
+
+    # Heads and their states
+
+    async def keep_head(self, certificate: Certificate, state: State) -> None:
+        """Write a state and then the head that certifies it; forget older ones."""
+        async with self._saving:
+            await asyncio.to_thread(save_checkpoint, self._path(state.digest), state)
+            heads = [wire for wire in self._head_wires() if wire != certificate.wire]
+            heads = [*heads, certificate.wire][-HEADS_KEPT:]
+            self._store.set_fact(_HEADS, msgpack.packb(heads))
+            kept = {self._path(self._open(wire).head.state) for wire in heads}
+            for path in self._home.checkpoints.iterdir():
+                if path not in kept:
+                    path.unlink(missing_ok=True)
+
+    def newest_head(self, shape: Shape) -> tuple[Certificate, State] | None:
+        """The newest head whose state is whole.
+
+        Raises:
+            ConfigError: the checkpoint can't be read, or belongs to another swarm.
+        """
+        for wire in reversed(self._head_wires()):
+            certificate = self._open(wire)
+            try:
+                state = load_checkpoint(self._path(certificate.head.state), self._swarm_id, shape)
+            except DamagedCheckpointError as error:
+                log.warning("%s; going back to an older one", error)
+                continue
+            if state is not None:
+                return certificate, state
+        return None
+
+    def newest_round(self) -> int:
+        """Number of the newest head on disk, 0 if there is none."""
+        return max((self._open(wire).head.number for wire in self._head_wires()), default=0)
+
+    def _head_wires(self) -> list[bytes]:
+        packed = self._store.fact(_HEADS)
+        heads: list[Any] = msgpack.unpackb(packed) if packed else []
+        return heads
+
+    def _open(self, wire: bytes) -> Certificate:
+        try:
+            return open_certificate(wire, self._swarm_id, self._peer_id)
+        except DhtnodeError as error:
+            raise AssertionError(f"an own certificate on disk does not verify: {error}") from error
+
+    def _path(self, digest: bytes) -> Path:
+        return self._home.checkpoints / f"{digest.hex()}.safetensors"
+
+
+def _keep_newest(folder: Path) -> None:
+    files = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)
+    for old in files[:-HEADS_KEPT]:
+        old.unlink(missing_ok=True)

@@ -1,0 +1,343 @@
+"""One node, put together: this file and its neighbours are the only ones that know all rooms.
+
+Start: home and store, network, data, trainer, core. Then the driver runs until the rounds are done
+or the user stops it. Each part is made once, here, and handed what it needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import signal
+from collections.abc import Awaitable, Callable
+
+from dhtnode.app.dataset import dataset_from_peers, local_dataset
+from dhtnode.app.effects import TOPIC, Performer
+from dhtnode.app.joining import RENEW_S, Joining
+from dhtnode.app.memory import Memory
+from dhtnode.app.report import Report
+from dhtnode.config import Progress, RunOptions
+from dhtnode.control import control_server
+from dhtnode.driver import Driver
+from dhtnode.errors import ConfigError, Exit, RemoteProtocolError, TransportError
+from dhtnode.net.chunks import serve_chunks
+from dhtnode.net.daemon import DaemonConfig
+from dhtnode.net.multiaddress import split_peer
+from dhtnode.net.network import Network, NetworkConfig
+from dhtnode.records import open_record
+from dhtnode.store import Store
+from training.chain import open_certificate
+from training.codec import chunk_sizes
+from training.events import Effect, Event, HeadOffered, Heard, RecordArrived, Stop, Tick
+from training.exchange import Exchange
+from training.gathering import RoundContext
+from training.inner import Trainer
+from training.library import Library
+from training.member import MAX_SYNC_BYTES, Member, open_sync_reply
+from training.messages import KINDS
+from training.tasks import load_task
+from training.worker import Worker
+from validation.commitment import find_fault
+
+log = logging.getLogger(__name__)
+
+SYNC = "sync"
+SYNC_S = 1.0
+"""Mean pause between questions to a neighbour. Gossip loses little; this repairs it within seconds."""
+REPORT_S = 1.0
+
+
+class Node:
+    """A running node. Use `run_node`."""
+
+    def __init__(self, options: RunOptions, progress: Progress, store: Store) -> None:
+        self._options = options
+        self._progress = progress
+        self._identity = options.home.identity()
+        self._manifest = options.manifest
+        self._swarm_id = options.manifest.swarm_id
+        self._store = store
+        self._memory = Memory(options.home, store, self._swarm_id, self._identity.peer_id)
+        self._report = Report(options, store, self._identity.peer_id)
+        self._driver: Driver[Event, Effect] | None = None
+        self._member: Member | None = None
+        self._sampler: Callable[[], Awaitable[str]] | None = None
+        self._stop_asked = asyncio.Event()
+        self._end_now = asyncio.Event()
+
+    async def run(self) -> int:
+        """Start everything, work, and take everything down again, whatever happens."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal)
+        handlers = {"status": self._answer_status, "stop": self._answer_stop, "sample": self._answer_sample}
+        task = loop.create_task(self._start_and_work())
+        cut = loop.create_task(self._end_now.wait())
+        async with control_server(self._options.home.control_path, handlers):
+            await asyncio.wait([task, cut], return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                log.warning("stopped at once: the current round is left as it is")
+                task.cancel()
+            cut.cancel()
+            results = await asyncio.gather(task, return_exceptions=True)
+            self._report.save()
+        if isinstance(results[0], BaseException) and not isinstance(results[0], asyncio.CancelledError):
+            raise results[0]
+        return Exit.OK
+
+    def _on_signal(self) -> None:
+        if self._stop_asked.is_set() or self._driver is None:
+            self._end_now.set()
+            return
+        log.info("stopping: the current round is finished or left first (again to stop at once)")
+        self._stop_asked.set()
+        self._driver.post(Stop())
+
+    async def _start_and_work(self) -> None:
+        task = load_task(self._manifest.terms.task, self._options.folder)
+        content = local_dataset(self._options, self._identity.peer_id)
+        self._report.starting = "starting the network"
+        network = await self._start_network()
+        try:
+            self._report.network = network
+            joining = Joining(network, self._store, self._identity, self._swarm_id)
+            self._report.joining = joining
+            if content is None:
+                content = await self._dataset_from_peers(network, joining)
+            shard = task.shard(content, self._manifest.terms.data.held_out)
+            self._report.starting = "building the model"
+            trainer = await asyncio.to_thread(Trainer, self._manifest, task, self._options.device)
+            self._report.parameters = trainer.shape.params
+            worker = Worker(self._manifest, task, shard, trainer, self._identity.peer_id)
+            self._report.worker = worker
+            try:
+                await self._work(network, joining, trainer, worker, content)
+            finally:
+                await asyncio.to_thread(worker.close)
+        finally:
+            joining_done = self._report.joining
+            if joining_done is not None:
+                joining_done.remember_connected()
+            self._report.save()
+            await network.stop()
+            self._report.network = None
+
+    async def _start_network(self) -> Network:
+        bootstrap = (*self._options.peers, *self._manifest.terms.network.bootstrap)
+        config = NetworkConfig(
+            swarm_id=self._swarm_id,
+            daemon=DaemonConfig(
+                identity_path=self._options.home.identity_path,
+                listen=self._options.listen,
+                announce=self._options.announce,
+            ),
+            bootstrap=bootstrap,
+        )
+        network = await Network.start(
+            config, on_misbehaviour=self._report.blamed, on_connect=self._on_connect
+        )
+        self._check_reached(network, bootstrap)
+        return network
+
+    def _check_reached(self, network: Network, bootstrap: tuple[str, ...]) -> None:
+        """A newcomer that reaches nobody has nothing to do; a member goes on and keeps trying."""
+        others = [address for address in bootstrap if split_peer(address)[0] != self._identity.peer_id]
+        for address, why in network.unreachable.items():
+            self._report.notice(f"bootstrap peer {address} does not answer: {why}")
+        listed_self = len(others) < len(bootstrap)
+        knows_swarm = self._memory.newest_round() > 0 or bool(self._store.known_peers())
+        if others and len(network.unreachable) == len(others) and not (listed_self or knows_swarm):
+            address, why = next(iter(network.unreachable.items()))
+            raise ConfigError(
+                f"no bootstrap peer answers, first {address}: {why}; "
+                "check that it runs and that its port can be reached, or name another with --peer",
+                Exit.NETWORK,
+            )
+
+    async def _dataset_from_peers(self, network: Network, joining: Joining) -> bytes:
+        def tell(text: str) -> None:
+            self._report.starting = text
+
+        watching = asyncio.create_task(joining.watch())
+        try:
+            return await dataset_from_peers(self._options, network, tell)
+        finally:
+            watching.cancel()
+
+    async def _work(
+        self, network: Network, joining: Joining, trainer: Trainer, worker: Worker, content: bytes
+    ) -> None:
+        elems = trainer.shape.update_elems
+        library = Library(self._swarm_id, trainer.shape)
+        library.add_dataset(self._manifest.terms.data, content)
+        exchange = Exchange(network.streams, self._manifest.terms.wire, elems, self._post)
+        for base, chunks in self._memory.results():
+            exchange.keep_result(base, chunks)
+        context = RoundContext(
+            identity=self._identity,
+            swarm_id=self._swarm_id,
+            terms=self._manifest.terms,
+            chunk_count=len(chunk_sizes(elems, self._manifest.terms.wire)),
+            device=f"{self._options.device}/fp32",
+            bandwidth=1,
+            find_fault=find_fault,
+        )
+        member = self._member = self._report.member = Member(context, Driver.now_s())
+        performer = Performer(
+            self._running, network, self._memory, exchange, library, worker, self._report, self._ask
+        )
+        driver = self._driver = Driver(member, performer.perform, Tick())
+        self._report.on_adopted = lambda state: driver.spawn(self._evaluate(worker, state))
+        self._report.on_finished = self._on_finished
+        self._sampler = lambda: self._sample(worker, library)
+        await exchange.serve()
+        await serve_chunks(network.streams, library)
+        await network.on_request(SYNC, MAX_SYNC_BYTES, self._answer_sync)
+        await network.subscribe(TOPIC, self._on_gossip)
+        network.died.add_done_callback(lambda died: self._on_daemon_death(died.result()))
+
+        def begin() -> list[Effect]:
+            driver.spawn(joining.watch())
+            driver.spawn(self._keep_present(joining))
+            driver.spawn(self._keep_asking(network))
+            driver.spawn(self._keep_reporting())
+            return self._begin(member, trainer, library, network)
+
+        await driver.run(begin)
+
+    def _begin(self, member: Member, trainer: Trainer, library: Library, network: Network) -> list[Effect]:
+        """Resume from the disk, found the swarm, or wait for somebody who shows its head."""
+        now_s = Driver.now_s()
+        genesis = trainer.genesis()
+        library.add_state(genesis)
+        own = self._memory.own(self._memory.newest_round())
+        newest = self._memory.newest_head(trainer.shape)
+        if newest is not None:
+            certificate, state = newest
+            library.add_state(state)
+            self._report.on_adopted(state)
+            return member.resume(certificate, own, now_s)
+        member.remember(own)
+        bootstrap = (*self._options.peers, *self._manifest.terms.network.bootstrap)
+        founds = not bootstrap or (
+            split_peer(bootstrap[0])[0] == self._identity.peer_id and not network.connected_peers()
+        )
+        if founds and not own:
+            log.info("nobody to join: this node founds the swarm")
+            return member.found(genesis.digest, now_s)
+        for peer in network.connected_peers():
+            self._ask(peer)
+        return []
+
+    # Events from the network
+
+    def _post(self, event: Event) -> None:
+        if self._driver is not None:
+            self._driver.post(event)
+
+    def _running(self) -> Driver[Event, Effect]:
+        if self._driver is None:
+            raise AssertionError("no driver yet")
+        return self._driver
+
+    def _on_gossip(self, author: str, data: bytes) -> None:
+        if author == self._identity.peer_id:
+            return
+        try:
+            record = open_record(data, self._swarm_id, KINDS, author)
+        except RemoteProtocolError as error:
+            self._report.blamed(error.peer, error.reason, error.detail)
+            return
+        self._post(RecordArrived(record, author))
+
+    def _on_connect(self, peer: str) -> None:
+        if self._driver is not None:
+            self._ask(peer)
+
+    def _on_daemon_death(self, reason: str) -> None:
+        if not self._stop_asked.is_set():
+            log.error("the network daemon died: %s", reason)
+            self._end_now.set()
+
+    async def _answer_sync(self, peer: str, request: bytes) -> bytes:
+        if self._member is None:
+            raise AssertionError("sync is served only once there is a member")
+        self._post(Heard(peer))
+        reply, effects = self._member.on_sync_request(request, peer, Driver.now_s())
+        self._running().perform_all(effects)
+        return reply
+
+    def _ask(self, peer: str) -> None:
+        self._running().spawn(self._sync_with(peer))
+
+    async def _sync_with(self, peer: str) -> None:
+        """Tell a neighbour what we hold and take in what we lack."""
+        network = self._report.network
+        if network is None or self._member is None:
+            return
+        try:
+            request = self._member.sync_request()
+            wire = await network.request(peer, SYNC, request, max_reply_bytes=MAX_SYNC_BYTES)
+            reply = open_sync_reply(wire, peer)
+            self._post(Heard(peer))
+            for record in reply.records:
+                self._post(RecordArrived(open_record(record, self._swarm_id, KINDS, peer), peer))
+            if reply.certificate is not None:
+                self._post(HeadOffered(open_certificate(reply.certificate, self._swarm_id, peer), peer))
+        except TransportError as error:
+            log.debug("no exchange with %s: %s", peer, error)
+        except RemoteProtocolError as error:
+            self._report.blamed(error.peer, error.reason, error.detail)
+
+    # What runs beside the core
+
+    async def _keep_asking(self, network: Network) -> None:
+        while True:
+            await asyncio.sleep(SYNC_S * random.uniform(0.5, 1.5))  # noqa: S311  spreads load, no secret
+            peers = sorted(network.connected_peers())
+            if peers:
+                self._ask(random.choice(peers))  # noqa: S311
+
+    async def _keep_present(self, joining: Joining) -> None:
+        while True:
+            certificate = self._member.certificate if self._member else None
+            number, head = (certificate.head.number, certificate.id) if certificate else (0, bytes(32))
+            try:
+                await joining.keep_present(number, head)
+            except TransportError as error:
+                log.debug("presence not renewed: %s", error)
+            joining.remember_connected()
+            await asyncio.sleep(RENEW_S)
+
+    async def _keep_reporting(self) -> None:
+        while True:
+            self._progress(self._report.status())
+            await asyncio.sleep(REPORT_S)
+
+    async def _evaluate(self, worker: Worker, state: object) -> None:
+        self._report.scores = await worker.evaluate(state)  # type: ignore[arg-type]
+        self._progress(self._report.status())
+        self._store.save_status(self._report.status())
+
+    def _on_finished(self, why: str) -> None:
+        log.info("%s", why)
+        if self._driver is not None and not (self._options.stay and not self._stop_asked.is_set()):
+            self._driver.end()
+
+    # Questions over the control socket
+
+    async def _answer_status(self) -> object:
+        return self._report.status()
+
+    async def _answer_stop(self) -> object:
+        self._on_signal()
+        return "stopping"
+
+    async def _answer_sample(self) -> object:
+        return await self._sampler() if self._sampler else ""
+
+    async def _sample(self, worker: Worker, library: Library) -> str:
+        certificate = self._member.certificate if self._member else None
+        state = library.state(certificate.head.state) if certificate else None
+        return await worker.sample(state) if state else ""

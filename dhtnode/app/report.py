@@ -1,0 +1,303 @@
+"""The node's account of itself: what it has done, what it sees, as the status document."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgpack
+
+from dhtnode.app.effects import Observer
+from dhtnode.app.joining import Joining
+from dhtnode.config import RunOptions
+from dhtnode.net.network import Network
+from dhtnode.status import (
+    BranchPart,
+    PeerPart,
+    ReceiptsPart,
+    RoundPart,
+    Status,
+    StoragePart,
+    SwarmPart,
+    TrafficPart,
+    TrainingPart,
+    totals,
+)
+from dhtnode.store import RoundSummary, Store, StoredRecord
+from rewards.receipts import receipts_of
+from training.events import Adopt
+from training.inner import LocalWork
+from training.member import Member, describe
+from training.state import State
+from training.tasks import Scores
+from training.worker import Worker
+
+log = logging.getLogger(__name__)
+
+NOTICES_KEPT = 20
+
+
+@dataclass
+class Totals:
+    """Counts since the home exists, kept in the store."""
+
+    steps: int = 0
+    tokens: int = 0
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    receipts: int = 0
+    receipt_tokens: int = 0
+    last_receipt: int | None = None
+
+
+@dataclass
+class _Phases:
+    """Wall time by phase of the current round."""
+
+    name: str = "starting"
+    since_s: float = field(default_factory=time.monotonic)
+    spent_s: dict[str, float] = field(default_factory=dict)
+
+    def enter(self, name: str) -> None:
+        now_s = time.monotonic()
+        self.spent_s[self.name] = self.spent_s.get(self.name, 0.0) + now_s - self.since_s
+        self.name, self.since_s = name, now_s
+
+
+def _ignore(_: object) -> None:
+    """Nobody wants to know yet."""
+
+
+class Report(Observer):
+    """Keeps the counts and makes the document.
+
+    Args:
+        options: what the node was told.
+        store: history and counters.
+        peer_id: own.
+    """
+
+    def __init__(self, options: RunOptions, store: Store, peer_id: str) -> None:
+        self.scores: Scores | None = None
+        self.starting = "starting"
+        self.parameters: int | None = None
+        self.member: Member | None = None
+        self.network: Network | None = None
+        self.worker: Worker | None = None
+        self.joining: Joining | None = None
+        self.on_adopted: Callable[[State], None] = _ignore
+        self.on_finished: Callable[[str], None] = _ignore
+        self._options = options
+        self._store = store
+        self._peer_id = peer_id
+        self._start_s = time.monotonic()
+        self._first_head_s: float | None = None
+        self._work: LocalWork | None = None
+        self._loss: float | None = None
+        self._notices: deque[str] = deque(maxlen=NOTICES_KEPT)
+        self._rejected = store.rejected()
+        self._phases = _Phases()
+        self._totals = _load_totals(store)
+        self._bytes_before = (0, 0)
+
+    # Observer
+
+    def trained(self, work: LocalWork) -> None:
+        self._work, self._loss = work, work.loss
+        self._totals.steps += work.steps
+        self._totals.tokens += work.units
+
+    def adopted(self, effect: Adopt, state: State) -> None:
+        """A round is over: write history, receipts and a status for readers without a node."""
+        head = effect.certificate.head
+        if self._first_head_s is None:
+            self._first_head_s = time.monotonic()
+        log.debug("adopted %s", describe(head))
+        with self._store.batch():
+            for receipt in receipts_of(effect.certificate, effect.accepted):
+                body = receipt.commitment.body
+                self._store.add_record(
+                    StoredRecord(receipt.commitment.id, "receipt", body.round, receipt.worker, receipt.wire)
+                )
+                if receipt.worker == self._peer_id:
+                    self._totals.receipts += 1
+                    self._totals.receipt_tokens += receipt.tokens
+                    self._totals.last_receipt = body.round
+            if head.number:
+                self._store.add_round(self._summary(effect))
+            _save_totals(self._store, self._totals)
+        self._work = None
+        self.on_adopted(state)
+        if head.marks:
+            self.notice(
+                f"on a marked branch since round {head.since}: "
+                f"the chain went on without a quorum {head.marks}x"
+            )
+
+    def blamed(self, peer: str, reason: str, detail: str = "") -> None:
+        log.info("rejected: %s from %s %s", reason, peer or "unknown peer", detail)
+        self._store.count_rejected(peer, reason)
+        counts = self._rejected.setdefault(peer, {})
+        counts[reason] = counts.get(reason, 0) + 1
+
+    def notice(self, text: str) -> None:
+        if not self._notices or self._notices[-1] != text:
+            self._notices.append(text)
+            log.warning("%s", text)
+
+    def finished(self, why: str) -> None:
+        self.on_finished(why)
+
+    # The document
+
+    def status(self) -> Status:
+        """The document as of now."""
+        network, member = self.network, self.member
+        head = member.certificate.head if member and member.certificate else None
+        sent, received = self._bytes()
+        phase, reason, left_s = self._phase()
+        self._phases.enter(phase)
+        return Status(
+            running=True,
+            saved_at_s=time.time(),
+            version=importlib.metadata.version("dhtnode"),
+            pid=os.getpid(),
+            uptime_s=time.monotonic() - self._start_s,
+            swarm=SwarmPart(id=self._options.manifest.swarm_id.hex(), name=self._options.manifest.terms.name),
+            peer_id=self._peer_id,
+            addresses=tuple(network.addresses()) if network else (),
+            peers=self._peers(),
+            round=RoundPart(
+                number=head.number if head else 0,
+                total=self._options.manifest.terms.round.rounds,
+                phase=phase,
+                reason=reason,
+                left_s=left_s,
+                state_digest=head.state.hex() if head else None,
+                roster=head.members if head else (),
+            ),
+            training=self._training(),
+            traffic=TrafficPart(sent_bytes=sent, received_bytes=received),
+            receipts=ReceiptsPart(
+                rounds=self._totals.receipts,
+                tokens=self._totals.receipt_tokens,
+                last_round=self._totals.last_receipt,
+            ),
+            branch=BranchPart(
+                since_round=head.since,
+                reason=f"went on without a quorum, founded by {head.founder}",
+                tokens=head.tokens,
+            )
+            if head and head.marks
+            else None,
+            rejected=totals(self._rejected),
+            rejected_by_peer=self._rejected,
+            deadlines_s=member.pace.limits() if member else {},
+            storage=self._storage(),
+            notices=tuple(self._notices),
+        )
+
+    def save(self) -> None:
+        """Keep the document for readers who come while no node runs."""
+        _save_totals(self._store, self._totals)
+        self._store.save_status(self.status())
+
+    def _phase(self) -> tuple[str, str, float | None]:
+        member = self.member
+        if member is None:
+            return "starting", self.starting, None
+        now_s = time.monotonic()
+        if member.target is not None:
+            return "catch-up", f"fetching the state of round {member.target.head.number} from peers", None
+        if member.round is None:
+            waiting = "waiting for a peer that shows the swarm's head"
+            return ("done", "all rounds are done", None) if member.certificate else ("join", waiting, None)
+        return member.round.phase.value, member.round.reason(now_s), member.round.left_s(now_s)
+
+    def _peers(self) -> tuple[PeerPart, ...]:
+        if self.network is None:
+            return ()
+        members = self.member.certificate.head.members if self.member and self.member.certificate else ()
+        presences = self.joining.presences if self.joining else {}
+        return tuple(
+            PeerPart(
+                peer_id=peer,
+                addresses=presences[peer].body.addresses if peer in presences else tuple(addresses),
+                round=presences[peer].body.round if peer in presences else None,
+                last_seen_s=0.0,
+                member=peer in members,
+            )
+            for peer, addresses in sorted(self.network.connected_peers().items())
+        )
+
+    def _training(self) -> TrainingPart:
+        manifest = self._options.manifest
+        since_s = time.monotonic() - self._first_head_s if self._first_head_s else None
+        busy_s = self.worker.busy_s if self.worker else 0.0
+        return TrainingPart(
+            task=manifest.terms.task.kind,
+            device=self._options.device,
+            parameters=self.parameters,
+            loss=self._loss,
+            eval_loss=self.scores.loss if self.scores else None,
+            steps=self._totals.steps,
+            tokens=self._totals.tokens,
+            tokens_per_s=self.worker.speed if self.worker else None,
+            utilisation=min(1.0, busy_s / since_s) if since_s else None,
+        )
+
+    def _bytes(self) -> tuple[int, int]:
+        """Totals with what this process has sent and received so far."""
+        if self.network is not None:
+            traffic = self.network.traffic
+            before_sent, before_received = self._bytes_before
+            self._totals.sent_bytes += traffic.sent_bytes - before_sent
+            self._totals.received_bytes += traffic.received_bytes - before_received
+            self._bytes_before = (traffic.sent_bytes, traffic.received_bytes)
+        return self._totals.sent_bytes, self._totals.received_bytes
+
+    def _summary(self, effect: Adopt) -> RoundSummary:
+        head = effect.certificate.head
+        sent, received = self._bytes()
+        self._phases.enter("adopt")
+        spent_s, self._phases.spent_s = self._phases.spent_s, {}
+        work = self._work
+        return RoundSummary(
+            round_no=head.number - 1,
+            state_digest=head.state.hex(),
+            members=len(head.accepted),
+            steps=work.steps if work else 0,
+            tokens=work.units if work else 0,
+            loss=work.loss if work else None,
+            sent_bytes=sent,
+            received_bytes=received,
+            seconds={name: round(seconds, 3) for name, seconds in spent_s.items()},
+        )
+
+    def _storage(self) -> StoragePart:
+        home = self._options.home
+        return StoragePart(
+            home=str(home.root),
+            store_bytes=home.store_path.stat().st_size if home.store_path.exists() else 0,
+            checkpoint_bytes=sum(path.stat().st_size for path in home.checkpoints.glob("*.safetensors")),
+            data_bytes=sum(path.stat().st_size for path in home.data.iterdir() if path.is_file()),
+            free_bytes=shutil.disk_usage(home.root).free,
+        )
+
+
+_TOTALS = "totals"
+
+
+def _load_totals(store: Store) -> Totals:
+    packed = store.fact(_TOTALS)
+    return Totals(**msgpack.unpackb(packed)) if packed else Totals()
+
+
+def _save_totals(store: Store, counts: Totals) -> None:
+    store.set_fact(_TOTALS, msgpack.packb(vars(counts)))

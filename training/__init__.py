@@ -1,0 +1,27 @@
+"""What is trained, and how a round turns local work into one state that all share to the bit.
+
+The data's way through a round, from state t to state t + 1:
+
+    state.py      the shared state: one vector, its chunks and its digest
+    inner.py      local inner steps; with data.py (which batches), schedule.py (learning rate),
+                  optimizer.py, flatten.py (a model as a vector) and tasks/ (what is trained)
+    codec.py      the pseudo-gradient as bytes; contribution.py: digested, and checked on arrival
+    partition.py  who reduces which chunks
+    reduce.py     the weighted mean, in roster order
+    outer.py      Nesterov step, and the next state
+
+    genesis.py    the state before the first round, from the seed alone
+    checkpoint.py the state on disk
+    rehearsal.py  all of the above in one process, without a network
+
+How members agree on who is in a round and how it closed (pure: events in, effects out):
+
+    member.py     a node's life: the chain of rounds, catching up, going on alone; chain.py, pace.py
+    round.py      one round: gathering.py (who is in), butterfly.py and closing.py (reduce and close)
+    agreement.py  one value among known electors; roster.py: who leads, and what a majority is
+    messages.py   the records that members send; pool.py: what has been said; deadlines.py
+    events.py     the interface between this core and the shell around it
+
+The shell: worker.py (arithmetic in threads), exchange.py (parts on the network), library.py (states
+and data served by digest).
+"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -18,16 +19,20 @@ def commands() -> list[list[str]]:
 
 def test_a_reader_can_run_the_example(tmp_path: Path) -> None:
     data = tmp_path / "tumour.csv"
-    make, rehearse = commands()
-    printed = []
-    for command in (make, rehearse, rehearse):
+    printed = ""
+    for command in commands():
         arguments = [str(data) if word == data.name else word for word in command]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # a tiny model, beside other tests
         run = subprocess.run(
-            [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
         )
-        printed.append(run.stdout.splitlines())
+        printed = run.stdout
     assert len(data.read_text().splitlines()) == 570
-    *_, last = printed[1]
-    accuracy = re.search(r"^round 10  loss \S+  accuracy (\S+)  [0-9a-f]{16}$", last)
-    assert accuracy is not None
-    assert float(accuracy[1]) > 0.9
+    rounds = re.findall(r"^round +\d+  loss \S+  accuracy (\S+)  [0-9a-f]{16}$", printed, re.MULTILINE)
+    assert len(rounds) == 10
+    assert float(rounds[-1]) > 0.9

@@ -1,14 +1,14 @@
 """First half of a round: who is in. Commitments are collected and a roster is agreed on.
 
 The leader waits for everybody it expects (the members of the head, and newcomers that have said
-they are ready), or until the learned deadline. Electors vote for a list of commitments that they
-have seen themselves.
+they are ready), or until the learned deadline, and in any case for a majority of the members.
+Electors vote for a list of commitments that they have seen themselves.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from dhtnode.errors import RemoteProtocolError
@@ -31,7 +31,7 @@ from training.messages import (
 from training.pace import Pace
 from training.partition import partition
 from training.pool import RecordPool
-from training.roster import ordered
+from training.roster import ordered, quorum
 
 FaultFinder = Callable[[Commitment, Head, Terms], str | None]
 
@@ -149,6 +149,9 @@ class Gathering:
         left_s = self.deadline_s() - now_s
         if math.isinf(left_s):
             return f"waiting for {expected - seen} of {expected} commitments before the first round"
+        if left_s < 0 and not self._continues(self._pool.commitments):
+            need, members = quorum(self._head.members), len(self._head.members)
+            return f"waiting for a majority: {seen} commitments, {need} of the {members} members needed"
         return f"waiting for {expected - seen} of {expected} commitments, {max(0.0, left_s):.1f} s left"
 
     @property
@@ -170,15 +173,22 @@ class Gathering:
 
     def _make_roster(self, now_s: float) -> bytes | None:
         commitments = {
-            peer: commitment
-            for peer, commitment in self._pool.commitments.items()
-            if self._context.find_fault(commitment.body, self._head, self._context.terms) is None
+            peer: commitment for peer, commitment in self._pool.commitments.items() if self._sound(commitment)
         }
         everybody = self._expected() <= set(commitments)
-        if len(commitments) < self._enough or not (everybody or now_s >= self.deadline_s()):
+        due = everybody or now_s >= self.deadline_s()
+        if not due or len(commitments) < self._enough or not self._continues(commitments):
             return None
-        peers = ordered(commitments, self._head.state, self._head.number, "roster")[:MAX_MEMBERS]
+        members_first = sorted(commitments, key=lambda peer: peer not in self._head.members)[:MAX_MEMBERS]
+        peers = ordered(members_first, self._head.state, self._head.number, "roster")
         return encode_value(Roster(commitments=tuple(commitments[peer].id for peer in peers)))
+
+    def _sound(self, commitment: Signed[Commitment]) -> bool:
+        return self._context.find_fault(commitment.body, self._head, self._context.terms) is None
+
+    def _continues(self, peers: Iterable[str]) -> bool:
+        """Whether a majority of the electors is in: a bad minute must not hand the swarm to one node."""
+        return len(set(peers) & set(self._head.members)) >= quorum(self._head.members)
 
     def _acceptable(self, value: bytes) -> bool:
         """We vote for commitments that we have all seen, sound, in the one right order."""
@@ -186,10 +196,7 @@ class Gathering:
         if commitments is None:
             return False
         peers = tuple(commitment.signer for commitment in commitments)
-        sound = all(
-            self._context.find_fault(commitment.body, self._head, self._context.terms) is None
-            for commitment in commitments
-        )
+        sound = all(self._sound(commitment) for commitment in commitments) and self._continues(peers)
         return sound and peers == ordered(set(peers), self._head.state, self._head.number, "roster")
 
     def _commitments_of(self, value: bytes) -> tuple[Signed[Commitment], ...] | None:
@@ -202,10 +209,15 @@ class Gathering:
         return known if len(known) == len(found) else None
 
     def _learn(self) -> None:
-        """Newcomers' commitments tell when they came, not how long the work takes."""
-        members_s = [delay for peer, delay in self._delays_s.items() if peer in self._head.members]
-        if members_s:
-            self._pace.learn_train(members_s)
+        """How long the work takes: for the members, who began together, or for ourselves.
+
+        A newcomer's commitment tells others when it came, and theirs tell a newcomer nothing.
+        """
+        me = self._context.identity.peer_id
+        counted = self._head.members if me in self._head.members else (me,)
+        delays_s = [delay for peer, delay in self._delays_s.items() if peer in counted]
+        if delays_s:
+            self._pace.learn_train(delays_s)
 
     @property
     def undisturbed(self) -> bool:

@@ -63,6 +63,8 @@ class Node:
         self._driver: Driver[Event, Effect] | None = None
         self._member: Member | None = None
         self._sampler: Callable[[], Awaitable[str]] | None = None
+        self._daemon_death = ""
+        self._built = asyncio.Event()
         self._stop_asked = asyncio.Event()
         self._end_now = asyncio.Event()
 
@@ -77,11 +79,16 @@ class Node:
         async with control_server(self._options.home.control_path, handlers):
             await asyncio.wait([task, cut], return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
-                log.warning("stopped at once: the current round is left as it is")
+                log.warning("stopping at once: the current round is left as it is")
                 task.cancel()
             cut.cancel()
             results = await asyncio.gather(task, return_exceptions=True)
             self._report.save()
+        if self._daemon_death:
+            raise ConfigError(
+                f"the network daemon died: {self._daemon_death}; start the node again, nothing is lost",
+                Exit.NETWORK,
+            )
         if isinstance(results[0], BaseException) and not isinstance(results[0], asyncio.CancelledError):
             raise results[0]
         return Exit.OK
@@ -195,14 +202,16 @@ class Node:
         await serve_chunks(network.streams, library)
         await network.on_request(SYNC, MAX_SYNC_BYTES, self._answer_sync)
         await network.subscribe(TOPIC, self._on_gossip)
-        network.died.add_done_callback(lambda died: self._on_daemon_death(died.result()))
+        network.died.add_done_callback(self._on_daemon_death)
 
         def begin() -> list[Effect]:
             driver.spawn(joining.watch())
             driver.spawn(self._keep_present(joining))
             driver.spawn(self._keep_asking(network))
             driver.spawn(self._keep_reporting())
-            return self._begin(member, trainer, library, network)
+            effects = self._begin(member, trainer, library, network)
+            self._built.set()
+            return effects
 
         await driver.run(begin)
 
@@ -255,9 +264,9 @@ class Node:
         if self._driver is not None:
             self._ask(peer)
 
-    def _on_daemon_death(self, reason: str) -> None:
-        if not self._stop_asked.is_set():
-            log.error("the network daemon died: %s", reason)
+    def _on_daemon_death(self, died: asyncio.Future[str]) -> None:
+        if not died.cancelled():
+            self._daemon_death = died.result()
             self._end_now.set()
 
     async def _answer_sync(self, peer: str, request: bytes) -> bytes:
@@ -335,6 +344,7 @@ class Node:
         return "stopping"
 
     async def _answer_sample(self) -> object:
+        await self._built.wait()
         return await self._sampler() if self._sampler else ""
 
     async def _sample(self, worker: Worker, library: Library) -> str:

@@ -13,6 +13,8 @@ import msgspec
 from dhtnode.records import Body, Count, Digest
 
 KEY = "presence"
+HEAD_KEY = "head"
+"""Beside it: the newest certificate (training/chain.py) that each member holds."""
 TTL_S = 120.0
 """How long an entry outlives its node; three renewals fit in. A guess."""
 RENEW_S = 40.0

@@ -23,6 +23,8 @@ class Work:
     weight: int
     parts: bytes
     loss_micro: int
+    bandwidth: int
+    """Share of the reduction that this node offers to carry; KiB/s it has lately sent parts at."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,9 @@ class RecordArrived:
 
 @dataclass(frozen=True)
 class HeadOffered:
-    """A peer showed a certificate that the shell has verified."""
+    """A certificate that the shell has verified; who showed it does not matter."""
 
     certificate: Certificate
-    sender: str
 
 
 @dataclass(frozen=True)

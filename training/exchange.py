@@ -12,7 +12,10 @@ the stream it came on.
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from statistics import median
 from typing import Annotated
 
 import msgspec
@@ -25,7 +28,7 @@ from dhtnode.records import Digest, Signed, canonical, parse_canonical
 from training import codec
 from training.contribution import Contribution, check_part, check_result, result_root
 from training.events import PartArrived, Plan
-from training.messages import MAX_MEMBERS, Result
+from training.messages import MAX_BANDWIDTH, MAX_MEMBERS, Result
 
 PART, RESULT = "part", "result"
 PLAN_PATIENCE_S = 20.0
@@ -33,6 +36,9 @@ PLAN_PATIENCE_S = 20.0
 SEND_ATTEMPTS = 2
 ROUNDS_KEPT = 2
 """Results of the round before are still asked for by those who lag."""
+SPEEDS_KEPT = 32
+NOMINAL_BANDWIDTH = 1024
+"""What a node offers that has not sent anything yet."""
 _OK, _ABSENT = b"\x01", b"\x00"
 _HEADER_LENGTH = 4
 
@@ -68,6 +74,12 @@ class Exchange:
         self._parts: dict[tuple[bytes, int, str], list[bytes]] = {}
         self._results: dict[bytes, list[bytes]] = {}
         self._results_of: dict[bytes, set[bytes]] = {}
+        self._speeds: deque[float] = deque(maxlen=SPEEDS_KEPT)
+
+    @property
+    def bandwidth(self) -> int:
+        """KiB/s at which parts were lately taken from us; nominal before the first."""
+        return min(MAX_BANDWIDTH, max(1, round(median(self._speeds)))) if self._speeds else NOMINAL_BANDWIDTH
 
     async def serve(self) -> None:
         """Answer senders and readers from now on."""
@@ -149,6 +161,7 @@ class Exchange:
     async def _send_part(self, plan: Plan, part: int, to: str, own: Contribution) -> None:
         header = PartHeader(base=plan.base, part=part, leaves=b"".join(own.leaves_K))
         packed = canonical(msgspec.to_builtins(header, builtin_types=(bytes,)))
+        start_s = time.monotonic()
         async with self._streams.opened(to, PART) as stream:
             stream.write(len(packed).to_bytes(_HEADER_LENGTH, "big") + packed)
             for index in plan.ranges_N[part]:
@@ -156,6 +169,8 @@ class Exchange:
                 await stream.drain()
             if await stream.read_exactly(1, PLAN_PATIENCE_S * 2) != _OK:
                 raise TransportError(f"{to}: did not take part {part}")
+        sent = len(packed) + sum(len(own.chunks_K[index]) for index in plan.ranges_N[part])
+        self._speeds.append(sent / 1024 / max(1e-6, time.monotonic() - start_s))
 
     async def _take_part(self, stream: Stream) -> None:
         length = int.from_bytes(await stream.read_exactly(_HEADER_LENGTH), "big")

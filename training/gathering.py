@@ -8,7 +8,7 @@ Electors vote for a list of commitments that they have seen themselves.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from dhtnode.errors import RemoteProtocolError
@@ -33,6 +33,10 @@ from training.partition import partition
 from training.pool import RecordPool
 from training.roster import ordered, quorum
 
+MAX_SHARE = 4
+"""Largest part of the reduction, as a multiple of the median member's: a claim of endless bandwidth
+must not buy the whole model. A guess."""
+
 FaultFinder = Callable[[Commitment, Head, Terms], str | None]
 
 
@@ -47,8 +51,6 @@ class RoundContext:
     """Chunks of one encoded update."""
     device: str
     """Device profile, for commitments."""
-    bandwidth: int
-    """Share of the reduction that this node offers to carry; 0 if nobody can dial it."""
     find_fault: FaultFinder
     """What is wrong with a commitment, or None; see `validation.commitment`."""
 
@@ -94,7 +96,7 @@ class Gathering:
             weight=work.weight,
             parts=work.parts,
             loss_micro=work.loss_micro,
-            bandwidth=self._context.bandwidth,
+            bandwidth=work.bandwidth,
             device=self._context.device,
         )
         self._delays_s.setdefault(self._context.identity.peer_id, now_s - self._start_s)
@@ -124,7 +126,7 @@ class Gathering:
         if decision is None or commitments_N is None:
             return None
         self._learn()
-        bandwidths = [commitment.body.bandwidth for commitment in commitments_N]
+        bandwidths = capped([commitment.body.bandwidth for commitment in commitments_N])
         return Plan(
             round=self._head.number,
             base=self._head.id,
@@ -226,3 +228,9 @@ class Gathering:
 
     def since_last_commitment_s(self, now_s: float) -> float:
         return now_s - self._start_s - max(self._delays_s.values(), default=0.0)
+
+
+def capped(bandwidths: Sequence[int]) -> list[int]:
+    """Claimed bandwidths, none above MAX_SHARE times the (upper) median."""
+    middle = sorted(bandwidths)[len(bandwidths) // 2]
+    return [min(bandwidth, MAX_SHARE * middle) for bandwidth in bandwidths]

@@ -138,8 +138,8 @@ class Member:
             case Heard(peer):
                 self._hear(peer, now_s)
                 return []
-            case HeadOffered(certificate, sender):
-                return self._on_head(certificate, sender, now_s)
+            case HeadOffered(certificate):
+                return self._on_head(certificate, now_s)
             case StateFetched(head_id):
                 return self._on_state(head_id, now_s)
             case StateMissing():
@@ -166,8 +166,7 @@ class Member:
         self._early.setdefault(base, []).append(event)
         return self._ask(sender, now_s)
 
-    def _on_head(self, certificate: Certificate, sender: str, now_s: float) -> list[Effect]:
-        self._hear(sender, now_s)
+    def _on_head(self, certificate: Certificate, now_s: float) -> list[Effect]:
         goal = self.target or self.certificate
         if goal is not None and not heavier(certificate.head, goal.head):
             return []

@@ -18,6 +18,8 @@ MAX_MEMBERS = 64
 """Largest round group; DESIGN section 4 goes to two stages beyond it."""
 MAX_VIEW = 63
 """Views double their time-outs: view 63 is beyond any patience."""
+MAX_BANDWIDTH = 2**20
+"""KiB/s."""
 MAX_VALUE_BYTES = 16 * 1024
 MAX_PROPOSAL_BYTES = 64 * 1024
 
@@ -63,8 +65,8 @@ class Commitment(Body, frozen=True, kw_only=True):
     """Root over the digests of the encoded chunks, salted with the signer."""
     loss_micro: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
     """Mean training loss in millionths."""
-    bandwidth: Annotated[int, msgspec.Meta(ge=0, le=2**20)]
-    """Share of the reduction this member offers to carry; 0 where it can't be dialled."""
+    bandwidth: Annotated[int, msgspec.Meta(ge=0, le=MAX_BANDWIDTH)]
+    """KiB/s: the share of the reduction this member offers to carry; 0 for none."""
     device: Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
     """Device profile, for example `cpu/fp32`."""
 

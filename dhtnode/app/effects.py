@@ -164,6 +164,7 @@ class Performer:
                     weight=work.weight,
                     parts=contribution.root,
                     loss_micro=max(0, round((work.loss or 0.0) * MICRO)),
+                    bandwidth=self._exchange.bandwidth,
                 ),
             )
         )

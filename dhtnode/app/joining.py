@@ -11,13 +11,16 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Callable
 
 from dhtnode.errors import RemoteProtocolError, TransportError
 from dhtnode.identity import Identity
+from dhtnode.net.dht import MAX_VALUE_BYTES
 from dhtnode.net.network import Network
-from dhtnode.presence import KEY, RENEW_S, TTL_S, Presence
+from dhtnode.presence import HEAD_KEY, KEY, RENEW_S, TTL_S, Presence
 from dhtnode.records import Signed, open_record, sign
 from dhtnode.store import KnownPeer, Store
+from training.chain import Certificate, open_certificate
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +37,18 @@ class Joining:
         store: remembers peers.
         identity: signs presence.
         swarm_id: signature domain.
+        offered: told of verified heads that members announced.
     """
 
-    def __init__(self, network: Network, store: Store, identity: Identity, swarm_id: bytes) -> None:
+    def __init__(
+        self,
+        network: Network,
+        store: Store,
+        identity: Identity,
+        swarm_id: bytes,
+        offered: Callable[[Certificate], None],
+    ) -> None:
+        self._offered = offered
         self.presences: dict[str, Signed[Presence]] = {}
         """Newest verified presence of each peer that was looked up."""
         self._network = network
@@ -52,19 +64,29 @@ class Joining:
             chosen = known.body.addresses if known else dialable
             self._store.remember_peer(KnownPeer(peer, chosen, time.time()))
 
-    async def keep_present(self, round_no: int, head: bytes) -> None:
-        """Announce where this node is."""
+    async def keep_present(self, newest: Certificate | None) -> None:
+        """Announce where this node is, and the newest head that it holds."""
         body = Presence(
             addresses=tuple(self._network.addresses()[:12]),
-            round=round_no,
-            head=head,
+            round=newest.head.number if newest else 0,
+            head=newest.id if newest else bytes(32),
             made_at_s=int(time.time()),
         )
         record = sign(self._identity, self._swarm_id, body)
         await self._network.announce(KEY, record.wire, TTL_S)
+        if newest is not None and len(newest.wire) <= MAX_VALUE_BYTES:
+            await self._network.announce(HEAD_KEY, newest.wire, TTL_S)
 
     async def look_around(self) -> None:
-        """Dial members that the DHT knows and we are not connected to."""
+        """Dial members that the DHT knows and we are not connected to; look at their heads."""
+        await self._look_for_peers()
+        for peer, wire in (await self._network.lookup(HEAD_KEY)).items():
+            try:
+                self._offered(open_certificate(wire, self._swarm_id, peer))
+            except RemoteProtocolError as error:
+                log.debug("head of %s dropped: %s", peer, error)
+
+    async def _look_for_peers(self) -> None:
         connected = self._network.connected_peers()
         for peer, wire in (await self._network.lookup(KEY)).items():
             try:

@@ -27,7 +27,7 @@ from dhtnode.net.multiaddress import split_peer
 from dhtnode.net.network import Network, NetworkConfig
 from dhtnode.records import open_record
 from dhtnode.store import Store
-from training.chain import open_certificate
+from training.chain import Certificate, open_certificate
 from training.codec import chunk_sizes
 from training.events import Effect, Event, HeadOffered, Heard, RecordArrived, Stop, Tick
 from training.exchange import Exchange
@@ -108,7 +108,7 @@ class Node:
         network = await self._start_network()
         try:
             self._report.network = network
-            joining = Joining(network, self._store, self._identity, self._swarm_id)
+            joining = Joining(network, self._store, self._identity, self._swarm_id, self._on_head)
             self._report.joining = joining
             if content is None:
                 content = await self._dataset_from_peers(network, joining)
@@ -187,7 +187,6 @@ class Node:
             terms=self._manifest.terms,
             chunk_count=len(chunk_sizes(elems, self._manifest.terms.wire)),
             device=f"{self._options.device}/fp32",
-            bandwidth=1,
             find_fault=find_fault,
         )
         member = self._member = self._report.member = Member(context, Driver.now_s())
@@ -260,6 +259,9 @@ class Node:
             return
         self._post(RecordArrived(record, author))
 
+    def _on_head(self, certificate: Certificate) -> None:
+        self._post(HeadOffered(certificate))
+
     def _on_connect(self, peer: str) -> None:
         if self._driver is not None:
             self._ask(peer)
@@ -293,7 +295,7 @@ class Node:
             for record in reply.records:
                 self._post(RecordArrived(open_record(record, self._swarm_id, KINDS, peer), peer))
             if reply.certificate is not None:
-                self._post(HeadOffered(open_certificate(reply.certificate, self._swarm_id, peer), peer))
+                self._post(HeadOffered(open_certificate(reply.certificate, self._swarm_id, peer)))
         except TransportError as error:
             log.debug("no exchange with %s: %s", peer, error)
         except RemoteProtocolError as error:
@@ -310,10 +312,8 @@ class Node:
 
     async def _keep_present(self, joining: Joining) -> None:
         while True:
-            certificate = self._member.certificate if self._member else None
-            number, head = (certificate.head.number, certificate.id) if certificate else (0, bytes(32))
             try:
-                await joining.keep_present(number, head)
+                await joining.keep_present(self._member.certificate if self._member else None)
             except TransportError as error:
                 log.debug("presence not renewed: %s", error)
             joining.remember_connected()

@@ -246,6 +246,7 @@ class Report(Observer):
             parameters=self.parameters,
             loss=self._loss,
             eval_loss=self.scores.loss if self.scores else None,
+            eval_accuracy=self.scores.accuracy if self.scores else None,
             steps=self._totals.steps,
             tokens=self._totals.tokens,
             tokens_per_s=self.worker.speed if self.worker else None,

@@ -23,7 +23,16 @@ import numpy as np
 from dhtnode.digest import derive, digest
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
-from dhtnode.manifest import FORMAT, DataSection, InnerSection, OuterSection, RoundSection, TaskSection, Terms, WireSection
+from dhtnode.manifest import (
+    FORMAT,
+    DataSection,
+    InnerSection,
+    OuterSection,
+    RoundSection,
+    TaskSection,
+    Terms,
+    WireSection,
+)
 from dhtnode.records import Body, Signed, open_record
 from training import codec, outer
 from training.chain import Certificate, open_certificate
@@ -129,7 +138,9 @@ class Disk:
 class Node:
     """The shell of one simulated node."""
 
-    def __init__(self, world: World, index: int, step_s: float, clock_rate: float, clock_offset_s: float) -> None:
+    def __init__(
+        self, world: World, index: int, step_s: float, clock_rate: float, clock_offset_s: float
+    ) -> None:
         self.world = world
         self.index = index
         self.identity = identity_of(index)
@@ -167,7 +178,6 @@ class Node:
             terms=self.world.terms,
             chunk_count=len(SIZES),
             device="simulated/fp32",
-            bandwidth=1,
             find_fault=find_fault,
         )
         self.member = Member(context, self.now_s)
@@ -231,7 +241,7 @@ class Node:
         for record in reply.records:
             self.on(RecordArrived(opened(record), other.peer_id))
         if reply.certificate is not None:
-            self.on(HeadOffered(open_certificate(reply.certificate, SWARM, other.peer_id), other.peer_id))
+            self.on(HeadOffered(open_certificate(reply.certificate, SWARM, other.peer_id)))
 
     # Effects
 
@@ -280,7 +290,14 @@ class Node:
             seed = derive("work", start, self.peer_id, steps)
             update = np.random.default_rng(seed).normal(0, 0.01, SHAPE.update_elems).astype(np.float32)
             contribution = Contribution.of(self.peer_id, base, update, WIRE)
-            work = Work(steps, steps * 100, steps * 100, contribution.root, 1_000_000)
+            work = Work(
+                steps,
+                steps * 100,
+                steps * 100,
+                contribution.root,
+                1_000_000,
+                self.world.rng.randrange(500, 5000),
+            )
             self.disk.work[base] = (contribution, work)
             self.on(Trained(base, work))
 
@@ -371,7 +388,11 @@ class Node:
     def fetch_state(self, certificate: Certificate) -> None:
         def arrive() -> None:
             for other in self.world.nodes:
-                if other is not self and self.world.reachable(self, other) and certificate.head.state in other.disk.states:
+                if (
+                    other is not self
+                    and self.world.reachable(self, other)
+                    and certificate.head.state in other.disk.states
+                ):
                     state = other.disk.states[certificate.head.state]
                     self.disk.states[state.digest] = state
                     self.on(StateFetched(certificate.id))
@@ -398,14 +419,22 @@ class Node:
 class World:
     """N nodes, a network and the invariants."""
 
-    def __init__(self, seed: int, nodes: int, rounds: int = 5, min_peers: int | None = None, stall_s: float = 1e6) -> None:
+    def __init__(
+        self, seed: int, nodes: int, rounds: int = 5, min_peers: int | None = None, stall_s: float = 1e6
+    ) -> None:
         self.rng = random.Random(seed)
         self.now_s = 0.0
         self.weather = Weather()
         self.terms = terms(rounds, min_peers or nodes, stall_s)
         self.groups: list[set[int]] | None = None
         self.nodes = [
-            Node(self, index, self.rng.uniform(0.05, 0.2), self.rng.uniform(0.98, 1.02), self.rng.uniform(0, 1000))
+            Node(
+                self,
+                index,
+                self.rng.uniform(0.05, 0.2),
+                self.rng.uniform(0.98, 1.02),
+                self.rng.uniform(0, 1000),
+            )
             for index in range(nodes)
         ]
         self.peers = {node.peer_id: node for node in self.nodes}
@@ -453,7 +482,9 @@ class World:
     def broadcast(self, source: Node, wire: bytes) -> None:
         for node in self.nodes:
             if node is not source:
-                self.send(source, node, lambda node=node: node.on(RecordArrived(opened(wire), source.peer_id)))  # type: ignore[misc]
+                self.send(
+                    source, node, lambda node=node: node.on(RecordArrived(opened(wire), source.peer_id))
+                )  # type: ignore[misc]
 
     def by_id(self, peer_id: str) -> Node:
         return self.peers[peer_id]
@@ -488,7 +519,9 @@ class World:
     def adopted(self, node: Node, certificate: Certificate) -> None:
         head = certificate.head
         known = self.heads.setdefault((head.branch, head.number), certificate.id)
-        assert known == certificate.id, f"two heads for round {head.number} of one branch, at node {node.index}"
+        assert known == certificate.id, (
+            f"two heads for round {head.number} of one branch, at node {node.index}"
+        )
         open_certificate(certificate.wire, SWARM, node.peer_id)
 
     def check(self, node: Node) -> None:

@@ -45,6 +45,10 @@ MAX_EARLY_RECORDS = 2048
 """Records of rounds that have not begun here."""
 ASK_PAUSE_S = 0.25
 """Shortest time between two questions to one peer. A guess: a few round trips."""
+FETCH_PAUSE_S = 1.0
+MAX_FETCH_PAUSE_S = 60.0
+MAX_FAILED = 64
+"""A head that anybody can make up must cost no more than a question now and then. Guesses."""
 FOLLOW_LIMIT = 4
 """Reduce deadlines that following by results may take before the state is fetched. A guess."""
 
@@ -93,7 +97,8 @@ class Member:
         self._asked_s: dict[str, float] = {}
         self._adopted_s = now_s
         self._outcome_s: float | None = None
-        self._missing_until_s = 0.0
+        self._failed: dict[bytes, tuple[float, float]] = {}
+        """Heads whose state nobody had: when to try again, and the pause after that."""
 
     # Beginnings
 
@@ -142,9 +147,8 @@ class Member:
                 return self._on_head(certificate, now_s)
             case StateFetched(head_id):
                 return self._on_state(head_id, now_s)
-            case StateMissing():
-                self.target = None
-                self._missing_until_s = now_s + self.context.terms.round.min_deadline_s
+            case StateMissing(head_id):
+                self._on_missing(head_id, now_s)
                 return []
             case Stop():
                 return self._on_stop()
@@ -170,24 +174,33 @@ class Member:
         goal = self.target or self.certificate
         if goal is not None and not heavier(certificate.head, goal.head):
             return []
-        if self.round is not None and self.target is None and certificate.head.parent == self.round.base:
+        if self.round is not None and certificate.head.parent == self.round.base:
             effects = self.round.follow(certificate, now_s)
             if self.round.outcome is not None:
                 return effects
         return self._fetch(certificate, now_s)
 
     def _fetch(self, certificate: Certificate, now_s: float) -> list[Effect]:
-        if now_s < self._missing_until_s:
+        """Get a head's state beside the own round, which goes on: perhaps nobody has that state."""
+        if now_s < self._failed.get(certificate.id, (0.0, 0.0))[0]:
             return []
-        halt: list[Effect] = [Halt(self.round.base)] if self.round else []
         self.target = certificate
-        return [*halt, FetchState(certificate)]
+        return [FetchState(certificate)]
+
+    def _on_missing(self, head_id: bytes, now_s: float) -> None:
+        if self.target is None or self.target.id != head_id:
+            return
+        self.target = None
+        _, pause_s = self._failed.pop(head_id, (0.0, FETCH_PAUSE_S))
+        if len(self._failed) >= MAX_FAILED:
+            del self._failed[next(iter(self._failed))]
+        self._failed[head_id] = (now_s + pause_s, min(2 * pause_s, MAX_FETCH_PAUSE_S))
 
     def _on_state(self, head_id: bytes, now_s: float) -> list[Effect]:
         if self.target is None or self.target.id != head_id:
             return []
-        certificate, self.target = self.target, None
-        return self._adopt(certificate, (), now_s)
+        halt: list[Effect] = [Halt(self.round.base)] if self.round else []
+        return [*halt, *self._adopt(self.target, (), now_s)]
 
     def _on_stop(self) -> list[Effect]:
         if self.stopping:
@@ -216,6 +229,8 @@ class Member:
         self._adopted_s = now_s
         self._outcome_s = None
         self.round = None
+        if self.target is not None and not heavier(self.target.head, certificate.head):
+            self.target = None
         if certificate.head.number >= self.context.terms.round.rounds:
             return []
         self.round = Round(self.context, certificate.head, self.pace, now_s)
@@ -238,14 +253,14 @@ class Member:
 
     def _follow_outcome(self, now_s: float) -> list[Effect]:
         """Adopt the round's outcome, or fetch its state if our own step does not lead there."""
-        if self.round is None or self.round.outcome is None or self.target is not None:
+        if self.round is None or self.round.outcome is None:
             return []
         if self.round.arrived and self.round.closing is not None:
             accepted = self.round.closing.accepted(self.round.outcome.head)
             return self._adopt(self.round.outcome, accepted, now_s)
         if self._outcome_s is None:
             self._outcome_s = now_s
-        if now_s >= self._outcome_s + FOLLOW_LIMIT * self.pace.reduce.limit_s:
+        if self.target is None and now_s >= self._outcome_s + FOLLOW_LIMIT * self.pace.reduce.limit_s:
             return self._fetch(self.round.outcome, now_s)
         return []
 

@@ -15,6 +15,7 @@ from training.inner import LocalWork, Trainer
 from training.outer import advance
 from training.partition import partition
 from training.reduce import reduce_part
+from training.roster import ordered
 from training.state import State
 from training.tasks import Shard
 
@@ -26,7 +27,7 @@ class Rehearsed:
     state: State
     """The shared state after it."""
     work: dict[str, LocalWork]
-    """What each member did."""
+    """What each member did, in roster order: the order in which floating-point sums are formed."""
     sent_bytes: int
     """Bytes of one member's encoded update: what a butterfly sends twice, less its own part."""
 
@@ -42,7 +43,7 @@ def rehearse(
     Args:
         manifest: the swarm's.
         trainer: made for it.
-        shards: what each member trains on, by peer id in roster order.
+        shards: what each member trains on, by peer id.
         paces: most inner steps a round, for members that are slow.
 
     Yields:
@@ -50,9 +51,10 @@ def rehearse(
     """
     state = trainer.genesis()
     for _ in range(manifest.terms.round.rounds):
+        members = ordered(shards, state.digest, state.round_no, "roster")
         work = {
-            peer: trainer.run(state, shard, peer, max_steps=(paces or {}).get(peer))
-            for peer, shard in shards.items()
+            peer: trainer.run(state, shards[peer], peer, max_steps=(paces or {}).get(peer))
+            for peer in members
         }
         sent = [(done.weight, encode(done.update_U, manifest.terms.wire)) for done in work.values()]
         mean = _reduce(sent, state.shape.update_elems, manifest.terms.wire)

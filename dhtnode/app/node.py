@@ -25,6 +25,7 @@ from dhtnode.net.chunks import serve_chunks
 from dhtnode.net.daemon import DaemonConfig
 from dhtnode.net.multiaddress import split_peer
 from dhtnode.net.network import Network, NetworkConfig
+from dhtnode.quota import Quota
 from dhtnode.records import open_record
 from dhtnode.store import Store
 from training.chain import Certificate, open_certificate
@@ -64,6 +65,7 @@ class Node:
         self._member: Member | None = None
         self._sampler: Callable[[], Awaitable[str]] | None = None
         self._daemon_death = ""
+        self._quota = Quota()
         self._built = asyncio.Event()
         self._stop_asked = asyncio.Event()
         self._end_now = asyncio.Event()
@@ -231,7 +233,7 @@ class Node:
         founds = not bootstrap or (
             split_peer(bootstrap[0])[0] == self._identity.peer_id and not network.connected_peers()
         )
-        if founds and not own:
+        if founds and not own and not self._store.known_peers():
             log.info("nobody to join: this node founds the swarm")
             return member.found(genesis.digest, now_s)
         for peer in network.connected_peers():
@@ -251,6 +253,9 @@ class Node:
 
     def _on_gossip(self, author: str, data: bytes) -> None:
         if author == self._identity.peer_id:
+            return
+        if not self._quota.admit(author, Driver.now_s()):
+            self._report.blamed(author, "flood")
             return
         try:
             record = open_record(data, self._swarm_id, KINDS, author)

@@ -213,7 +213,9 @@ class Report(Observer):
         if member is None:
             return "starting", self.starting, None
         now_s = time.monotonic()
-        if member.target is not None:
+        if member.target is not None and (
+            member.round is None or member.target.head.number > member.round.head.number + 1
+        ):
             return "catch-up", f"fetching the state of round {member.target.head.number} from peers", None
         if member.round is None:
             waiting = "waiting for a peer that shows the swarm's head"

@@ -33,6 +33,8 @@ logging.getLogger("hivemind").setLevel(logging.WARNING)
 
 PIPE_BYTES = 256 * 1024
 """Read buffer of a stream. 1 MiB is no faster; peers can make us hold twice this for each stream."""
+STREAM_SOCKET = "streams"
+"""Beside the control socket: where the daemon connects to for each inbound stream."""
 
 
 @dataclass(frozen=True)

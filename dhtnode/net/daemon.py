@@ -19,6 +19,7 @@ import os
 import shutil
 import socket
 import tempfile
+import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from typing import cast
 from hivemind.utils.multiaddr import Multiaddr
 
 from dhtnode.errors import ConfigError, Exit, TransportError
-from dhtnode.net.control import Connection, Control, one_line
+from dhtnode.net.control import STREAM_SOCKET, Connection, Control, one_line
 from dhtnode.net.multiaddress import check_addresses
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,8 @@ STOP_DEADLINE_S = 5.0
 UNHELD_S = 15
 """How long a daemon waits for our persistent connection before it takes us for dead."""
 OUTPUT_LINES = 50
+STALE_AFTER_S = 60.0
+_FOLDER = "dhtnode-net-"
 _GREETING = ("Control socket:", "Peer ID:", "Peer Addrs:", "/ip")
 
 
@@ -97,7 +100,8 @@ class Daemon:
         check_addresses("--peer", config.relays)
         for address in config.listen:
             check_port_free(address)
-        folder = Path(tempfile.mkdtemp(prefix="dhtnode-"))  # mode 0700; short: socket paths end at 107 bytes
+        remove_stale_folders()
+        folder = Path(tempfile.mkdtemp(prefix=_FOLDER))  # mode 0700; short: socket paths end at 107 bytes
         try:
             process = await _spawn(config, folder)
         except OSError as error:
@@ -257,3 +261,16 @@ def _bind_failure(address: str, port: int, error: OSError) -> str:
             f"or stop the program that holds it"
         )
     return f"cannot listen on {address}: {reason}; choose an address of this machine with --listen"
+
+
+def remove_stale_folders() -> None:
+    """Remove what killed nodes of this user left: folders whose stream socket nobody listens to."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+            about = folder.lstat()
+            if about.st_uid != os.getuid() or time.time() - about.st_mtime < STALE_AFTER_S:
+                continue
+            try:
+                probe.connect(str(folder / STREAM_SOCKET))
+            except ConnectionRefusedError:
+                shutil.rmtree(folder, ignore_errors=True)

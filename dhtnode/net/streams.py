@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from dhtnode.errors import RemoteProtocolError, TransportError
-from dhtnode.net.control import PIPE_BYTES, Connection, Control, read_stream_info
+from dhtnode.net.control import PIPE_BYTES, STREAM_SOCKET, Connection, Control, read_stream_info
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ class Streams:
         self.on_misbehaviour = on_misbehaviour
         self._control = control
         self._prefix = f"/dhtnode/1/{swarm_id.hex()[:16]}/"
-        self._listen_path = control.path.with_name("streams")
+        self._listen_path = control.path.with_name(STREAM_SOCKET)
         self._handlers: dict[str, Handler] = {}
         self._inbound: defaultdict[str, int] = defaultdict(int)
         self._tasks: set[asyncio.Task[None]] = set()

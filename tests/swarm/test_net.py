@@ -9,7 +9,8 @@ import signal
 import socket
 import stat
 import sys
-from collections.abc import AsyncIterator, Callable
+import tempfile
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from dhtnode.errors import ConfigError, Exit, RemoteProtocolError, TransportErro
 from dhtnode.identity import Identity
 from dhtnode.net.chunkplan import Content
 from dhtnode.net.chunks import ENDPOINT, fetch, serve_chunks
+from dhtnode.net.control import STREAM_SOCKET
 from dhtnode.net.daemon import Daemon, DaemonConfig
 from dhtnode.net.network import Network, NetworkConfig
 from dhtnode.net.streams import MAX_INBOUND_PER_PEER, RefusedError, Stream
@@ -250,14 +252,13 @@ async def test_a_plain_hivemind_node_reads_presence_and_cannot_forge_it(lab: Lab
 
 
 class Shelf:
-    """Content in memory; `spoil` and `before` make it a bad or a dying source."""
+    """Content in memory; `spoil` makes it a bad source."""
 
     def __init__(self, data: bytes, chunk_bytes: int) -> None:
         self.chunks = [data[at : at + chunk_bytes] for at in range(0, len(data), chunk_bytes)]
         self.digests = leaf_digests("test", self.chunks)
         self.content = Content("test", root_digest("test", self.digests), len(data), chunk_bytes)
         self.spoil = False
-        self.before: Callable[[int], None] = lambda served: None
         self.served = 0
 
     def leaves(self, root: bytes) -> list[bytes] | None:
@@ -266,7 +267,6 @@ class Shelf:
     def chunk(self, root: bytes, index: int) -> bytes | None:
         if root != self.content.root or index >= len(self.chunks):
             return None
-        self.before(self.served)
         self.served += 1
         return bytes(len(self.chunks[index])) if self.spoil else self.chunks[index]
 
@@ -303,17 +303,18 @@ async def test_a_wrong_chunk_is_named_and_the_others_complete_the_fetch(lab: Lab
 async def test_a_source_that_dies_half_way_is_replaced(lab: Lab) -> None:
     a = await lab.start("a")
     dying, reader = await lab.start("dying", a), await lab.start("reader", a)
-    shelves = [Shelf(DATA, 65536) for _ in range(2)]
+    shelf = Shelf(DATA, 65536)
+    for network in (a, dying):
+        await serve_chunks(network.streams, shelf)
+    parts: dict[int, bytes] = {}
 
-    def die(served: int) -> None:
-        if served == 20:
+    def write(index: int, chunk: bytes) -> None:
+        parts[index] = chunk
+        if len(parts) == 20:
             os.kill(dying.daemon_pid, signal.SIGKILL)
 
-    shelves[1].before = die
-    await serve_chunks(a.streams, shelves[0])
-    await serve_chunks(dying.streams, shelves[1])
-    assert await _fetch_all(reader, [dying.peer_id, a.peer_id], shelves[0].content) == DATA
-    assert shelves[1].served >= 20
+    await fetch(reader.streams, [dying.peer_id, a.peer_id], shelf.content, write, silence_s=100)
+    assert b"".join(parts[index] for index in sorted(parts)) == DATA
     assert "code -9" in await dying.died
     assert lab.blamed.empty()
 
@@ -447,6 +448,19 @@ async def test_stop_leaves_nothing_behind(lab: Lab) -> None:
     assert not folder.exists()
     assert not daemon.is_running()
     assert a.died.cancelled()
+
+
+async def test_the_next_start_removes_what_killed_nodes_left(lab: Lab) -> None:
+    a = await lab.start("a")
+    living = a.streams._control.path.parent
+    dead = Path(tempfile.mkdtemp(prefix="dhtnode-net-"))
+    with socket.socket(socket.AF_UNIX) as closed:
+        closed.bind(str(dead / STREAM_SOCKET))
+    for folder in (living, dead):
+        os.utime(folder, (0, 0))
+    await lab.start("b")
+    assert not dead.exists()
+    assert living.exists()
 
 
 NODE = """

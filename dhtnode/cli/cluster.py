@@ -80,11 +80,15 @@ def local_nodes() -> Iterator[list[LocalNode]]:
 
 
 def start_node(manifest: Path, home: Path, arguments: Sequence[str] = ()) -> LocalNode:
-    """Start `dhtnode run` on loopback, on a free port, with its output in the home."""
+    """Start `dhtnode run` on loopback, on a free port."""
+    command = [sys.executable, "-P", "-m", "dhtnode.cli", "run", str(manifest), "--home", str(home)]
+    return launch([*command, "--listen", "/ip4/127.0.0.1/tcp/0", *arguments], home)
+
+
+def launch(command: Sequence[str], home: Path) -> LocalNode:
+    """Start a command that runs a node in this home, with its output beside the node's log."""
     opened = Home.open(home)
     output = opened.root / "output.log"
-    command = [sys.executable, "-P", "-m", "dhtnode.cli", "run", str(manifest), "--home", str(home)]
-    command += ["--listen", "/ip4/127.0.0.1/tcp/0", *arguments]
     with output.open("wb") as sink:
         process = subprocess.Popen(
             command,

@@ -68,6 +68,8 @@ class TrainingPart(Part, frozen=True, kw_only=True):
     """Mean training loss of the last local run, nats for text."""
     eval_loss: float | None = None
     """Loss of the shared state on held-out data."""
+    eval_round: int | None = None
+    """Which round's start that state is; one behind `round.number` while it is being judged."""
     eval_accuracy: float | None = None
     """Share of right answers there, for tasks that have such."""
     steps: int = 0

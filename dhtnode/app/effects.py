@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable
 
 from dhtnode.app.memory import Memory
+from dhtnode.app.report import Report
 from dhtnode.driver import Driver
 from dhtnode.errors import RemoteProtocolError, TransportError
 from dhtnode.net.network import Network
@@ -45,7 +46,6 @@ from training.events import (
     Work,
 )
 from training.exchange import Exchange
-from training.inner import LocalWork
 from training.library import Library
 from training.messages import Head
 from training.state import State
@@ -55,16 +55,6 @@ log = logging.getLogger(__name__)
 
 TOPIC = "records"
 MICRO = 1_000_000
-
-
-class Observer:
-    """Told of what matters to people; the node's report implements it."""
-
-    def trained(self, work: LocalWork) -> None: ...
-    def adopted(self, effect: Adopt, state: State) -> None: ...
-    def blamed(self, peer: str, reason: str, detail: str = "") -> None: ...
-    def notice(self, text: str) -> None: ...
-    def finished(self, why: str) -> None: ...
 
 
 class Performer:
@@ -77,7 +67,7 @@ class Performer:
         exchange: parts and results.
         library: states.
         worker: the arithmetic.
-        observer: told of what people want to know.
+        report: told of what people want to know.
         ask: exchanges records with a peer.
     """
 
@@ -89,7 +79,7 @@ class Performer:
         exchange: Exchange,
         library: Library,
         worker: Worker,
-        observer: Observer,
+        report: Report,
         ask: Callable[[str], None],
     ) -> None:
         self._driver = driver
@@ -98,13 +88,14 @@ class Performer:
         self._exchange = exchange
         self._library = library
         self._worker = worker
-        self._observer = observer
+        self._report = report
         self._ask = ask
         self._work: dict[bytes, Contribution] = {}
         self._applied: dict[bytes, State] = {}
 
     def perform(self, effect: Effect) -> None:
         """Start one effect; returns at once."""
+        self._report.note_phase()
         spawn = self._driver().spawn
         match effect:
             case Publish(record):
@@ -131,9 +122,9 @@ class Performer:
             case AskPeer(peer):
                 self._ask(peer)
             case Blame(peer, reason, detail):
-                self._observer.blamed(peer, reason, detail)
+                self._report.blamed(peer, reason, detail)
             case Finished(why):
-                self._observer.finished(why)
+                self._report.finished(why)
 
     def _post(self, event: Event) -> None:
         self._driver().post(event)
@@ -154,7 +145,7 @@ class Performer:
         work, contribution = done
         await asyncio.to_thread(self._memory.keep_work, head.id, contribution)
         self._work = {head.id: contribution}
-        self._observer.trained(work)
+        self._report.trained(work)
         self._post(
             Trained(
                 head.id,
@@ -215,7 +206,7 @@ class Performer:
             log.info("round %d: %s", wish.plan.round, error)
             self._post(ResultMissing(wish.plan.base, wish.result.id))
         except RemoteProtocolError as error:
-            self._observer.blamed(error.peer, error.reason, error.detail)
+            self._report.blamed(error.peer, error.reason, error.detail)
             self._post(ResultMissing(wish.plan.base, wish.result.id))
         else:
             self._post(ResultFetched(wish.plan.base, wish.result.id))
@@ -243,7 +234,7 @@ class Performer:
                     self._network.streams, sources, head.number, head.state, self._fetched
                 )
             except (TransportError, ValueError) as error:
-                self._observer.notice(f"state of round {head.number} not fetched yet: {error}")
+                self._report.notice(f"state of round {head.number} not fetched yet: {error}")
                 self._post(StateMissing(certificate.id))
                 return
         self._post(StateFetched(certificate.id))
@@ -259,4 +250,4 @@ class Performer:
         self._applied.clear()
         self._library.add_state(state)
         self._driver().spawn(self._memory.keep_head(certificate, state))
-        self._observer.adopted(effect, state)
+        self._report.adopted(effect, state)

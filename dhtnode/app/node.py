@@ -37,6 +37,7 @@ from training.inner import Trainer
 from training.library import Library
 from training.member import MAX_SYNC_BYTES, Member, open_sync_reply
 from training.messages import KINDS
+from training.state import State
 from training.tasks import load_task
 from training.worker import Worker
 from validation.commitment import find_fault
@@ -329,8 +330,9 @@ class Node:
             self._progress(self._report.status())
             await asyncio.sleep(REPORT_S)
 
-    async def _evaluate(self, worker: Worker, state: object) -> None:
-        self._report.scores = await worker.evaluate(state)  # type: ignore[arg-type]
+    async def _evaluate(self, worker: Worker, state: State) -> None:
+        self._report.scores = await worker.evaluate(state)
+        self._report.scored_round = state.round_no
         self._progress(self._report.status())
         self._store.save_status(self._report.status())
 

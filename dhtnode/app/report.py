@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 import msgpack
 
-from dhtnode.app.effects import Observer
 from dhtnode.app.joining import Joining
 from dhtnode.config import RunOptions
 from dhtnode.net.network import Network
@@ -74,7 +73,7 @@ def _ignore(_: object) -> None:
     """Nobody wants to know yet."""
 
 
-class Report(Observer):
+class Report:
     """Keeps the counts and makes the document.
 
     Args:
@@ -85,6 +84,7 @@ class Report(Observer):
 
     def __init__(self, options: RunOptions, store: Store, peer_id: str) -> None:
         self.scores: Scores | None = None
+        self.scored_round: int | None = None
         self.starting = "starting"
         self.parameters: int | None = None
         self.member: Member | None = None
@@ -106,7 +106,7 @@ class Report(Observer):
         self._totals = _load_totals(store)
         self._bytes_before = (0, 0)
 
-    # Observer
+    # What happens
 
     def trained(self, work: LocalWork) -> None:
         self._work, self._loss = work, work.loss
@@ -140,6 +140,12 @@ class Report(Observer):
                 f"the chain went on without a quorum {head.marks}x"
             )
 
+    def note_phase(self) -> None:
+        """Called with each effect: where the round's time goes."""
+        phase, _, _ = self._phase()
+        if phase != self._phases.name:
+            self._phases.enter(phase)
+
     def blamed(self, peer: str, reason: str, detail: str = "") -> None:
         log.info("rejected: %s from %s %s", reason, peer or "unknown peer", detail)
         self._store.count_rejected(peer, reason)
@@ -162,7 +168,6 @@ class Report(Observer):
         head = member.certificate.head if member and member.certificate else None
         sent, received = self._bytes()
         phase, reason, left_s = self._phase()
-        self._phases.enter(phase)
         return Status(
             running=True,
             saved_at_s=time.time(),
@@ -248,6 +253,7 @@ class Report(Observer):
             parameters=self.parameters,
             loss=self._loss,
             eval_loss=self.scores.loss if self.scores else None,
+            eval_round=self.scored_round,
             eval_accuracy=self.scores.accuracy if self.scores else None,
             steps=self._totals.steps,
             tokens=self._totals.tokens,

@@ -168,9 +168,14 @@ def _follow(nodes: Sequence[LocalNode], rounds: int, console: Console) -> tuple[
                 console.print(Text(round_line(leader)), soft_wrap=True)
                 printed = leader.round.number
             present = [status for status in known if status is not None]
-            if len(present) == len(nodes) and all(status.round.number >= rounds for status in present):
+            if len(present) == len(nodes) and all(_is_done(status, rounds) for status in present):
                 return first, present
             time.sleep(POLL_S)
+
+
+def _is_done(status: Status, rounds: int) -> bool:
+    """The last round is closed, and its state judged."""
+    return status.round.number >= rounds and (status.training.eval_round or 0) >= rounds
 
 
 def _live_table(known: Sequence[Status | None]) -> Table:

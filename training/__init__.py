@@ -10,7 +10,7 @@ The data's way through a round, from state t to state t + 1:
     reduce.py     the weighted mean, in roster order
     outer.py      Nesterov step, and the next state
 
-    genesis.py    the state before the first round, from the seed alone
+    genesis.py    the state before the first round, from the seed alone; eager.py: torch uncompiled
     checkpoint.py the state on disk
     rehearsal.py  all of the above in one process, without a network
 

@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dhtnode.digest import derive
 from training.codec import Vector
+from training.eager import never_compiled
 
 aten = torch.ops.aten
 
@@ -68,6 +69,9 @@ class PortableRandom(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _raw(self, count: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
         return np.asarray(self._stream.random_raw(count), "<u8")
+
+
+never_compiled(PortableRandom.__torch_dispatch__)
 
 
 def _fill(tensor: Tensor, numbers: Vector, factor: float, offset: float) -> Tensor:

@@ -18,6 +18,7 @@ import torch
 
 from dhtnode.digest import derive
 from dhtnode.manifest import Manifest
+from training import eager
 from training.codec import LIMIT, Vector
 from training.data import batch_indices
 from training.flatten import Layout
@@ -151,7 +152,7 @@ class Trainer:
         torch.autograd.backward(loss)
         if inner.clip_norm:
             torch.nn.utils.clip_grad_norm_(self._model.parameters(), inner.clip_norm)
-        optimizer.step()
+        eager.step(optimizer)
         return value
 
     def _work(

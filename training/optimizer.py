@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from dhtnode.errors import ConfigError, Exit
 from dhtnode.manifest import InnerSection, WireSection
+from training import eager
 from training.codec import CODECS, BlockCodec, Vector
 from training.flatten import Layout
 
@@ -133,7 +134,7 @@ def _prime(optimizer: torch.optim.Optimizer) -> None:
         group["lr"] = 0.0
         for parameter in group["params"]:
             parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
+    eager.step(optimizer)
     optimizer.zero_grad()
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         group["lr"] = rate

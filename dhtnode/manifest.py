@@ -77,6 +77,9 @@ class InnerSection(Section, frozen=True, kw_only=True):
     """Largest gradient norm of one inner step; 0 switches clipping off."""
     warmup_steps: NonNegative = 20
     """Nominal inner steps until the full learning rate."""
+    round_warmup: NonNegative = 0
+    """Inner steps at the start of each later round over which it rises again: without its moments
+    Adam takes its first steps at full length, whatever the gradient's noise."""
     final_lr: Share = 0.1
     """Share of the learning rate that is left in the last round (cosine in between)."""
     moments: Literal["reset", "averaged"] = "reset"
@@ -99,7 +102,7 @@ class OuterSection(Section, frozen=True, kw_only=True):
 class WireSection(Section, frozen=True, kw_only=True):
     """The form in which pseudo-gradients travel."""
 
-    codec: Literal["int8", "int4", "fp32"] = "int8"
+    codec: Literal["int8", "int4", "int2", "fp32"] = "int8"
     block_elems: Literal[32, 64, 128, 256] = 64
     """Elements that share one scale. 64 int8 elements: 6 % overhead."""
     chunk_elems: Annotated[int, msgspec.Meta(ge=256, le=2**22)] = 16_384

@@ -6,15 +6,21 @@ decoded without the others. Inside a chunk come first the scales, then the codes
 
     int8, int4   one little-endian fp32 scale for each block of `wire.block_elems` elements, then
                  one signed code for each element; int4 puts two in a byte, the first in the low half
+    int2         the same with four codes in a byte, the first in the lowest bits, see below
     fp32         little-endian fp32 values, no scales: the reference that loses nothing
 
-scale = largest magnitude of the block / L, code = round half to even of value / scale, L = 127 for
-int8 and 7 for int4, value = code * scale. Only single IEEE operations are used, so every machine
+int8, int4: scale = largest magnitude of the block / L, code = round half to even of value / scale,
+L = 127 for int8 and 7 for int4, value = code * scale. Single IEEE operations only: every machine
 decodes the same bits. (Block-wise quantisation: Dettmers et al., arXiv:2110.02861, section 2.1.)
 
 Error of a block with largest magnitude A <= LIMIT: |decoded - value| <= A / (2 L) up to fp32
 rounding (a relative 2^-21 of A); a block with A / L < 2^-126 becomes zero, so that no result depends
 on how a machine treats subnormal scales.
+
+int2: scale = root mean square of the block, code = sign and whether the magnitude is above 0.9816
+scales, value = +-0.4528 or +-1.5104 scales: the four levels that lose least of a normal distribution
+(Lloyd, IEEE Trans. Inf. Theory 28, 1982; Max, IRE Trans. Inf. Theory 6, 1960). The error is at most
+0.53 scales, and beyond 1.51 scales what is above them: outliers are cut. Nothing is exactly zero.
 """
 
 from __future__ import annotations
@@ -79,29 +85,56 @@ class BlockCodec:
         return b"".join([scale.astype("<f4").tobytes(), self.packing.pack(codes).tobytes()])
 
     def check(self, chunk: Bytes, elems: int, block: int) -> None:
-        scale, packed = self._split(chunk, elems, block)
-        if not np.isfinite(scale).all():
-            raise ValueError("scale is NaN or infinite")
-        if np.signbit(scale).any():
-            raise ValueError("scale is negative")
-        if (scale > np.float32(LIMIT) / np.float32(self.levels)).any():
-            raise ValueError(f"scale is above {LIMIT:g} / {self.levels}")
-        if ((scale > 0) & (scale < SMALLEST_SCALE)).any():
-            raise ValueError("scale is subnormal")
+        scale, packed = _split(chunk, elems, block)
+        _check_scales(scale, np.float32(LIMIT) / np.float32(self.levels))
         if not self.packing.valid(packed):
             raise ValueError(f"code is outside -{self.levels}..{self.levels}")
         if self.packing.codes_per_byte == 2 and elems % 2 and packed[-1] >> 4:
             raise ValueError("padding is not zero")
 
     def decode(self, chunk: Bytes, elems: int, block: int) -> Vector:
-        scale, packed = self._split(chunk, elems, block)
+        scale, packed = _split(chunk, elems, block)
         grid = _grid(self.packing.unpack(packed)[:elems].astype(np.float32), block)
         grid *= scale[:, None]
         return grid.ravel()[:elems]
 
-    def _split(self, chunk: Bytes, elems: int, block: int) -> tuple[Vector, Bytes]:
-        cut = SCALE_BYTES * -(-elems // block)
-        return chunk[:cut].view("<f4").astype(np.float32, copy=False), chunk[cut:]
+
+class LloydCodec:
+    """Two bits for each element: a sign and one of two magnitudes in units of the block's RMS."""
+
+    INNER, OUTER, BORDER = np.float32(0.4528), np.float32(1.5104), np.float32(0.9816)
+    LEVELS = np.array([INNER, OUTER, -INNER, -OUTER], np.float32)
+    MOST = np.float32(LIMIT) / OUTER
+
+    def length(self, elems: int, block: int) -> int:
+        return SCALE_BYTES * -(-elems // block) + -(-elems // 4)
+
+    def encode(self, values: Vector, block: int) -> bytes:
+        _check_magnitudes(np.abs(values))
+        grid = _grid(values, block)
+        counts = np.full(len(grid), block, np.float32)
+        if values.size % block:
+            counts[-1] = values.size % block
+        scale = np.minimum(np.sqrt(_halving_sum(grid * grid) / counts), self.MOST)
+        scale[scale < SMALLEST_SCALE] = 0
+        codes = (grid < 0).astype(np.uint8) << 1
+        codes |= np.abs(grid) > (scale * self.BORDER)[:, None]
+        codes[scale == 0] = 0
+        flat = np.append(codes.ravel()[: values.size], np.zeros(-values.size % 4, np.uint8)).reshape(-1, 4)
+        packed = flat[:, 0] | flat[:, 1] << 2 | flat[:, 2] << 4 | flat[:, 3] << 6
+        return b"".join([scale.astype("<f4").tobytes(), packed.tobytes()])
+
+    def check(self, chunk: Bytes, elems: int, block: int) -> None:
+        scale, packed = _split(chunk, elems, block)
+        _check_scales(scale, self.MOST)
+        if elems % 4 and packed[-1] >> 2 * (elems % 4):
+            raise ValueError("padding is not zero")
+
+    def decode(self, chunk: Bytes, elems: int, block: int) -> Vector:
+        scale, packed = _split(chunk, elems, block)
+        grid = _grid(_QUARTETS[packed].ravel()[:elems], block)
+        grid *= scale[:, None]
+        return grid.ravel()[:elems]
 
 
 class FloatCodec:
@@ -151,9 +184,12 @@ _NIBBLE_PAIRS = Packing(
     valid=lambda packed: not _HAS_MINUS_8[packed].any(),
 )
 
+_QUARTETS = LloydCodec.LEVELS[np.arange(256)[:, None] >> np.array([0, 2, 4, 6]) & 3]
+
 CODECS: dict[str, Codec] = {
     "int8": BlockCodec(127, _BYTES),
     "int4": BlockCodec(7, _NIBBLE_PAIRS),
+    "int2": LloydCodec(),
     "fp32": FloatCodec(),
 }
 
@@ -209,6 +245,31 @@ def _grid(values: Vector, block: int) -> Vector:
     if missing := -values.size % block:
         values = np.append(values, np.zeros(missing, np.float32))
     return values.reshape(-1, block)
+
+
+def _split(chunk: Bytes, elems: int, block: int) -> tuple[Vector, Bytes]:
+    """Scales and packed codes of a chunk."""
+    cut = SCALE_BYTES * -(-elems // block)
+    return chunk[:cut].view("<f4").astype(np.float32, copy=False), chunk[cut:]
+
+
+def _check_scales(scale: Vector, most: np.float32) -> None:
+    if not np.isfinite(scale).all():
+        raise ValueError("scale is NaN or infinite")
+    if np.signbit(scale).any():
+        raise ValueError("scale is negative")
+    if (scale > most).any():
+        raise ValueError(f"scale is above {most:g}")
+    if ((scale > 0) & (scale < SMALLEST_SCALE)).any():
+        raise ValueError("scale is subnormal")
+
+
+def _halving_sum(grid: Vector) -> Vector:
+    """Row sums in one order on every machine: halves are added until one column is left."""
+    while grid.shape[1] > 1:
+        middle = grid.shape[1] // 2
+        grid = np.add(grid[:, :middle], grid[:, middle:])
+    return grid[:, 0]
 
 
 def _check_magnitudes(magnitudes: Vector) -> None:

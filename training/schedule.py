@@ -30,3 +30,10 @@ def lr_factor(inner: InnerSection, step: int, total: int) -> float:
     warmup = min(1.0, (step + 1) / inner.warmup_steps) if inner.warmup_steps else 1.0
     progress = min(1.0, step / total)
     return warmup * (inner.final_lr + (1 - inner.final_lr) * (1 + math.cos(math.pi * progress)) / 2)
+
+
+def round_factor(inner: InnerSection, step: int, first_round: bool) -> float:
+    """Share of the learning rate in a round's own step, from 0, while fresh moments fill."""
+    if first_round or not inner.round_warmup:
+        return 1.0
+    return min(1.0, (step + 1) / (inner.round_warmup + 1))

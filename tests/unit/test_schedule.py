@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dhtnode.manifest import InnerSection
-from training.schedule import lr_factor, nominal_steps
+from training.schedule import lr_factor, nominal_steps, round_factor
 
 
 @given(st.dictionaries(st.integers(1, 50), st.integers(1, 100), max_size=4), st.integers(0, 80))
@@ -39,3 +39,10 @@ def test_constant_where_the_manifest_wants_it() -> None:
 def test_beyond_the_last_round_nothing_rises_again() -> None:
     inner = InnerSection(final_lr=0.1)
     assert lr_factor(inner, 150, 100) == lr_factor(inner, 100, 100)
+
+
+def test_each_later_round_rises_again() -> None:
+    inner = InnerSection(round_warmup=3)
+    assert [round_factor(inner, step, first_round=False) for step in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert round_factor(inner, 0, first_round=True) == 1.0
+    assert round_factor(InnerSection(), 0, first_round=False) == 1.0

@@ -25,7 +25,7 @@ from training.flatten import Layout
 from training.genesis import build_model
 from training.optimizer import lift_roots, load_moments, make_optimizer, moment_names, read_moments
 from training.outer import DivergedError
-from training.schedule import lr_factor, nominal_steps
+from training.schedule import lr_factor, nominal_steps, round_factor
 from training.state import Shape, State
 from training.tasks import Scores, Shard, Task
 
@@ -117,6 +117,7 @@ class Trainer:
                 if step == max_steps or should_stop():
                     break
                 factor = lr_factor(terms.inner, first_step + step, self._total_steps)
+                factor *= round_factor(terms.inner, step, first_round=state.round_no == 0)
                 for group, rate in zip(optimizer.param_groups, rates, strict=True):
                     group["lr"] = rate * factor
                 losses.append(self._step(optimizer, state.round_no, step, shard, peer_id))

@@ -1,13 +1,15 @@
 """One round, followed from the records alone: who is in, and how it closed.
 
-The same agreement core as in a node, without a voice: the members of the last head certify a
-roster, the signers of its commitments certify the next head. So a certificate that comes out of
+The same agreement core as in a node, without a voice. The members of the last head certify a
+roster, and the signers of its commitments certify the next head: a certificate that comes out of
 here is bound to the head before it by every vote in between.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Literal
 
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
@@ -19,42 +21,91 @@ from training.messages import Commitment, Head, Roster, decode_value
 from training.pool import RecordPool
 from training.roster import ordered
 
+Blame = Callable[[RemoteProtocolError], None]
+
 
 class FollowedRound:
     """The round that follows a head.
 
     Args:
         head: what it starts from.
-        pool: its records, also those that came before we knew the head.
-        identity: own key; never a member's, so nothing is ever signed with it.
+        pool: its records, also those that came before the head was known.
+        identity: own key, of no member: nothing is ever signed with it.
         swarm_id: signature domain.
+        blame: told what records show to be wrong.
     """
 
-    def __init__(self, head: Head, pool: RecordPool, identity: Identity, swarm_id: bytes) -> None:
+    def __init__(
+        self, head: Head, pool: RecordPool, identity: Identity, swarm_id: bytes, blame: Blame
+    ) -> None:
+        self.pool = pool
         self.outcome: Certificate | None = None
         self._head = head
-        self._pool = pool
         self._identity = identity
         self._swarm_id = swarm_id
-        self._roster = self._agreement("roster", head.members, "leader")
+        self._blame = blame
         self._close: Agreement | None = None
+        self._roster = self._agreement("roster", head.members, "leader")
+        self._advance()
 
-    def start(self) -> list[RemoteProtocolError]:
-        """Take in what the pool held before; what is wrong with it is returned."""
-        faults = self._replay(lambda record: self._roster.on_record(record), "roster")
-        return faults + self._advance()
+    def on_record(self, record: Signed[Body]) -> None:
+        """Take in a record that the pool has just kept."""
+        self._feed(self._roster, record)
+        if self._close is not None:
+            self._feed(self._close, record)
+        self._advance()
 
-    def on_record(self, record: Signed[Body]) -> list[RemoteProtocolError]:
-        """Take in a record that the pool has just kept.
+    def _agreement(
+        self, step: Literal["roster", "close"], electors: tuple[str, ...], purpose: str
+    ) -> Agreement:
+        """An agreement that has heard all that is in the pool."""
+        head = self._head
+        agreement = Agreement(
+            Instance(head.number, head.id, step),
+            ordered(electors, head.state, head.number, purpose),
+            self._identity,
+            self._swarm_id,
+            deadline_s=math.inf,  # patience is for those who have a voice
+            patience_s=math.inf,
+        )
+        for record in self.pool.all():
+            self._feed(agreement, record)
+        return agreement
 
-        Returns:
-            What it showed to be wrong, with this record or with earlier ones.
-        """
+    def _feed(self, agreement: Agreement, record: Signed[Body]) -> None:
+        if concerns(record, agreement.instance.step):
+            try:
+                agreement.on_record(record)
+            except RemoteProtocolError as error:
+                self._blame(error)
+
+    def _advance(self) -> None:
+        if self._close is None:
+            members = self._members()
+            if members:
+                self._close = self._agreement("close", members, "close-leader")
+        if self.outcome is None and self._close is not None and self._close.decision is not None:
+            self.outcome = self._certificate(self._close)
+
+    def _members(self) -> tuple[str, ...]:
+        """Who is in the certified roster; nobody while it or a commitment of it is missing."""
+        if self._roster.decision is None:
+            return ()
         try:
-            if concerns(record, "roster"):
-                self._roster.on_record(record)
-            elif concerns(record, "close") and self._close is not None:
-                self._close.on_record(record)
-        except RemoteProtocolError as error:
-            return [error]
-        return self._advance()
+            roster = decode_value(self._roster.decision.value, Roster)
+        except ValueError:
+            return ()
+        found = [self.pool.get(id_, Commitment) for id_ in roster.commitments]
+        signers = tuple(commitment.signer for commitment in found if commitment is not None)
+        return signers if len(signers) == len(found) else ()
+
+    def _certificate(self, close: Agreement) -> Certificate | None:
+        """The decided head with its votes, checked like one that a stranger shows us."""
+        if close.decision is None:
+            return None
+        try:
+            head = decode_value(close.decision.value, Head)
+            wire = Certificate(head, close.decision.votes).wire
+            return open_certificate(wire, self._swarm_id, close.leader(close.view))
+        except (ValueError, RemoteProtocolError):
+            return None

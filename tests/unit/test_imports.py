@@ -10,8 +10,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ROOMS = ["dhtnode", "training", "validation", "rewards"]
 """Each room may import itself and those before it."""
-COMPOSITION = ("dhtnode/app/", "dhtnode/cli/")
+COMPOSITION = ("dhtnode/app/", "dhtnode/cli/", "dhtnode/observer/")
 """Look upward; nobody imports them."""
+COMPOSED = tuple(folder.replace("/", ".").rstrip(".") for folder in COMPOSITION)
 OUTSIDE_WORLD = {
     "asyncio", "datetime", "hivemind", "libp2p", "logging", "os", "random", "secrets", "select",
     "selectors", "shutil", "signal", "socket", "sqlite3", "subprocess", "tempfile", "threading", "time",
@@ -49,8 +50,10 @@ def test_imports_run_one_way(name: str) -> None:
     above = ROOMS[ROOMS.index(room) + 1 :]
     upward = {module for module in imports(name) if module.split(".")[0] in above}
     assert is_composition(name) or upward == set()
-    composition = {module for module in imports(name) if module.startswith(("dhtnode.app", "dhtnode.cli"))}
+    composition = {module for module in imports(name) if module.startswith(COMPOSED)}
     assert is_composition(name) or composition == set()
+    observer = {module for module in imports(name) if module.startswith("dhtnode.observer")}
+    assert name.startswith("dhtnode/observer/") or observer == set()
 
 
 @pytest.mark.parametrize("name", PROTOCOL)
@@ -64,7 +67,7 @@ def test_the_protocol_knows_no_outside_world(name: str) -> None:
 def test_only_the_network_adapters_know_hivemind(name: str) -> None:
     modules = {module.split(".")[0] for module in imports(name)}
     assert "hivemind" not in modules or name.startswith("dhtnode/net/")
-    assert "libp2p" not in modules or name == "dhtnode/observer.py"  # both in one process do not load
+    assert "libp2p" not in modules or name.startswith("dhtnode/observer/")  # both in one process do not load
 
 
 def test_the_package_itself_imports_nothing() -> None:

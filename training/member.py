@@ -49,6 +49,8 @@ FETCH_PAUSE_S = 1.0
 MAX_FETCH_PAUSE_S = 60.0
 MAX_FAILED = 64
 """A head that anybody can make up must cost no more than a question now and then. Guesses."""
+MAX_SAID = 16
+"""Rounds whose own records are kept at hand: one that was left may be come back to."""
 FOLLOW_LIMIT = 4
 """Reduce deadlines that following by results may take before the state is fetched. A guess."""
 
@@ -221,6 +223,7 @@ class Member:
 
     def _begin_round(self, certificate: Certificate, now_s: float) -> list[Effect]:
         self._previous = self.round.pool if self.round else None
+        self._remember_round()
         self._heard_s = {
             peer: at_s for peer, at_s in self._heard_s.items() if peer in certificate.head.members
         }
@@ -242,6 +245,15 @@ class Member:
         for event in self._early.pop(self.round.base, ()):
             effects += self._on_early(event, now_s)
         return effects
+
+    def _remember_round(self) -> None:
+        """Who goes on alone may come back to the head it left, and is still bound by its word."""
+        if self.round is None:
+            return
+        own = [record for record in self.round.pool.all() if record.signer == self._me]
+        self._said[self.round.base] = own
+        while len(self._said) > MAX_SAID:
+            del self._said[next(iter(self._said))]
 
     def _on_early(self, event: RecordArrived, now_s: float) -> list[Effect]:
         if self.round is None:

@@ -211,13 +211,15 @@ class Gathering:
         return known if len(known) == len(found) else None
 
     def _learn(self) -> None:
-        """How long the work takes: for the members, who began together, or for ourselves.
+        """How long the work takes those who set the pace: the members, who began together.
 
-        A newcomer's commitment tells others when it came, and theirs tell a newcomer nothing.
+        A newcomer's commitment tells when it came, not how long it worked. A newcomer itself learns
+        from members that committed after it had begun: a late start makes them look faster, so it
+        does fewer steps and is in time. By its own time, a slow one would be late for ever.
         """
-        me = self._context.identity.peer_id
-        counted = self._head.members if me in self._head.members else (me,)
-        delays_s = [delay for peer, delay in self._delays_s.items() if peer in counted]
+        delays_s = [delay for peer, delay in self._delays_s.items() if peer in self._head.members]
+        if self._context.identity.peer_id not in self._head.members:
+            delays_s = [delay for delay in delays_s if delay > 0]
         if delays_s:
             self._pace.learn_train(delays_s)
 

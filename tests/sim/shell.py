@@ -1,0 +1,453 @@
+"""The shell of one simulated node: what the real one does with disk, streams and threads, on a heap.
+
+It keeps the real shell's promises and no others: own records are on the disk before they are sent,
+work before it is committed to, results before the step that rests on them is reported; a head is
+written after its state and after its adoption. A crash may fall between any two effects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dhtnode.digest import derive, digest
+from dhtnode.errors import RemoteProtocolError
+from dhtnode.identity import Identity
+from dhtnode.manifest import WireSection
+from dhtnode.records import Body, Signed
+from training import codec, outer
+from training.chain import Certificate, open_certificate
+from training.contribution import Contribution, check_part, result_root
+from training.events import (
+    Adopt,
+    Applied,
+    Apply,
+    AskPeer,
+    Blame,
+    Effect,
+    Event,
+    FetchResult,
+    FetchState,
+    Finished,
+    Halt,
+    HeadOffered,
+    Heard,
+    OpenReduce,
+    PartArrived,
+    Plan,
+    Publish,
+    RecordArrived,
+    Reduce,
+    Reduced,
+    ResultFetched,
+    ResultMissing,
+    SendFailed,
+    SendPart,
+    StateFetched,
+    StateMissing,
+    Stop,
+    Tick,
+    Train,
+    Trained,
+    Work,
+)
+from training.gathering import RoundContext
+from training.member import Member, open_sync_reply
+from training.messages import Result
+from training.reduce import reduce_part
+from training.round import Phase
+from training.state import Shape, State, from_chunks
+from validation.commitment import find_fault
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+SWARM = digest("swarm", "simulated")
+WIRE = WireSection(codec="int8", block_elems=32, chunk_elems=256)
+SHAPE = Shape(params=256 * 6 - 56, momentum=True)
+SIZES = codec.chunk_sizes(SHAPE.update_elems, WIRE)
+TICK_S = 0.25
+SYNC_S = 1.0
+IO_TIMEOUT_S = 2.0
+HEADS_KEPT = 3
+
+
+@dataclass
+class Disk:
+    """What survives a crash."""
+
+    heads: list[Certificate] = field(default_factory=list)
+    """The newest last."""
+    states: dict[bytes, State] = field(default_factory=dict)
+    journal: list[Signed[Body]] = field(default_factory=list)
+    work: dict[bytes, Contribution] = field(default_factory=dict)
+    results: dict[bytes, list[bytes]] = field(default_factory=dict)
+    """Results behind an outer step: on disk before the step is voted for."""
+
+
+class Node:
+    """One simulated node.
+
+    Args:
+        world: time, network and witness.
+        index: its place in the world.
+        identity: its key.
+        step_s: true seconds that one inner step takes.
+    """
+
+    def __init__(self, world: World, index: int, identity: Identity, step_s: float) -> None:
+        self.world = world
+        self.index = index
+        self.identity = identity
+        self.peer_id = identity.peer_id
+        self.step_s = step_s
+        self.bandwidth = 100
+        self.disk = Disk()
+        self.up = False
+        self.life = 0
+        self.finished: str | None = None
+        self.member: Member | None = None
+        self.fuse: int | None = None
+        """Effects until a crash that nobody sees coming."""
+        self.twist: Callable[[Effect], list[Effect]] = lambda effect: [effect]
+        """What a dishonest or broken node does instead of an effect."""
+        self._clock_rate = 1.0
+        self._clock_offset_s = 0.0
+        self._forget()
+
+    def _forget(self) -> None:
+        self.states: dict[bytes, State] = {}
+        self._applied: dict[bytes, State] = {}
+        self.results: dict[bytes, list[bytes]] = {}
+        self._plans: dict[bytes, Plan] = {}
+        self._parts: dict[tuple[bytes, int, str], list[bytes]] = {}
+        self._early_parts: list[tuple[bytes, int, Node, Contribution, Callable[[], None]]] = []
+        self._halted: set[bytes] = set()
+
+    def __repr__(self) -> str:
+        where = self.phase.value if self.phase else self.finished or "no round"
+        return f"<{self.index} {'up' if self.up else 'down'} at {self.number}: {where}>"
+
+    # What tests ask
+
+    @property
+    def head(self) -> Certificate | None:
+        """The newest adopted head: the member's, or what is left of it on the disk."""
+        if self.member is not None:
+            return self.member.certificate
+        return self.disk.heads[-1] if self.disk.heads else None
+
+    @property
+    def number(self) -> int:
+        return self.head.head.number if self.head else -1
+
+    @property
+    def phase(self) -> Phase | None:
+        return self.member.round.phase if self.member and self.member.round else None
+
+    @property
+    def now_s(self) -> float:
+        """The node's own clock."""
+        return self.world.now_s * self._clock_rate + self._clock_offset_s
+
+    # Life
+
+    def start(self, founder: bool = False) -> None:
+        """Start the process, on what the disk holds. A machine's clock begins anywhere."""
+        self.up = True
+        self.life += 1
+        self.finished = self.fuse = None
+        self._clock_rate = self.world.rng.uniform(0.98, 1.02)
+        self._clock_offset_s = self.world.rng.uniform(0, 1000)
+        self._forget()
+        context = RoundContext(
+            identity=self.identity,
+            swarm_id=SWARM,
+            terms=self.world.terms,
+            chunk_count=len(SIZES),
+            device="simulated/fp32",
+            find_fault=find_fault,
+        )
+        self.member = Member(context, self.now_s)
+        self.results.update(self.disk.results)
+        genesis = self.world.genesis
+        self.states[genesis.digest] = genesis
+        if self.disk.heads:
+            newest = self.disk.heads[-1]
+            self.states[newest.head.state] = self.disk.states[newest.head.state]
+            self.do(self.member.resume(newest, self.disk.journal, self.now_s))
+        elif founder:
+            self.do(self.member.found(genesis.digest, self.now_s))
+        else:
+            self.member.remember(self.disk.journal)
+        self.later(self.world.rng.random() * TICK_S, self._tick)
+        self.later(self.world.rng.random() * SYNC_S, self._sync)
+
+    def crash(self, lose_newest: bool = False) -> None:
+        """End without warning; what was said is on disk, the newest head perhaps not yet."""
+        if lose_newest and len(self.disk.heads) > 1:
+            self.disk.heads.pop()
+        self._end()
+
+    def leave(self) -> None:
+        """Ctrl-C."""
+        self.on(Stop())
+
+    def _end(self) -> None:
+        self.up = False
+        self.life += 1
+        self.member = None
+
+    def later(self, delay_s: float, action: Callable[[], None]) -> None:
+        """Do something unless the node has ended by then."""
+        life = self.life
+        self.world.schedule(delay_s, lambda: action() if self.life == life else None)
+
+    def _tick(self) -> None:
+        self.on(Tick())
+        self.later(TICK_S, self._tick)
+
+    def on(self, event: Event) -> None:
+        """Hand an event to the core and do what it asks for."""
+        if self.member is not None:
+            self.world.note(self, event)
+            self.do(self.member.on(event, self.now_s))
+
+    def do(self, effects: list[Effect]) -> None:
+        """Perform effects in order, up to a crash."""
+        life = self.life
+        for wanted in effects:
+            for effect in self.twist(wanted):
+                if self.life != life or self._fuse_blows():
+                    return
+                self._perform(effect)
+
+    def _fuse_blows(self) -> bool:
+        if self.fuse is None:
+            return False
+        self.fuse -= 1
+        if self.fuse >= 0:
+            return False
+        self.fuse = None
+        self.crash(lose_newest=self.world.rng.random() < 0.5)
+        return True
+
+    # Records and heads
+
+    def _sync(self) -> None:
+        others = [node for node in self.world.nodes if node is not self and node.up]
+        if others:
+            self._ask(self.world.rng.choice(others))
+        self.later(SYNC_S, self._sync)
+
+    def _ask(self, other: Node) -> None:
+        if self.member is None:
+            return
+        request = self.member.sync_request()
+        self.world.send(self, other, lambda: other.answer(request, self))
+
+    def answer(self, request: bytes, asker: Node) -> None:
+        """Tell a neighbour what it lacks."""
+        if self.member is None:
+            return
+        self.on(Heard(asker.peer_id))
+        if self.member is None:
+            return
+        reply, effects = self.member.on_sync_request(request, asker.peer_id, self.now_s)
+        self.do(effects)
+        self.world.send(self, asker, lambda: asker._take_reply(reply, self))
+
+    def _take_reply(self, wire: bytes, other: Node) -> None:
+        reply = open_sync_reply(wire, other.peer_id)
+        self.on(Heard(other.peer_id))
+        for record in reply.records:
+            self.on(RecordArrived(self.world.opened(record), other.peer_id))
+        if reply.certificate is not None:
+            self.on(HeadOffered(open_certificate(reply.certificate, SWARM, other.peer_id)))
+
+    # Effects
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Publish(record):
+                self._publish(record)
+            case Train(head, steps, budget_s):
+                self._train(head.id, head.state, steps, budget_s)
+            case Halt(base):
+                self._halted.add(base)
+            case Finished(why):
+                self.finished = why
+                if self.world.leave_when_done or "all rounds" not in why:
+                    self._end()
+            case OpenReduce(plan):
+                self._open(plan)
+            case SendPart(plan, part, to):
+                self._send_part(plan, part, self.world.by_id(to))
+            case Reduce(plan, part, included):
+                self.later(0.01, lambda: self._reduce(plan, part, included))
+            case FetchResult(plan, result, sources):
+                self._fetch_result(plan.base, result, [self.world.by_id(peer) for peer in sources])
+            case Apply(plan, results):
+                self.later(0.01, lambda: self._apply(plan, results))
+            case FetchState(certificate):
+                self.later(self.world.state_s(), lambda: self._take_state(certificate))
+            case Adopt(certificate, _):
+                self._adopt(certificate)
+            case AskPeer(peer):
+                if peer in self.world.peers:
+                    self.later(0.01, lambda: self._ask(self.world.by_id(peer)))
+            case Blame(peer, reason, detail):
+                self.world.blame(self, peer, reason, detail)
+
+    def _publish(self, record: Signed[Body]) -> None:
+        self.disk.journal.append(record)
+        self.world.witness.said(record)
+        if not self._fuse_blows():  # a crash between the disk and the network
+            self.world.broadcast(self, record.wire)
+
+    def _train(self, base: bytes, start: bytes, steps: int, budget_s: float | None) -> None:
+        if budget_s is not None:
+            steps = max(1, min(steps, int(budget_s / self._clock_rate / self.step_s)))
+
+        def done() -> None:
+            if base in self._halted:
+                return
+            seed = derive("work", start, self.peer_id, steps)
+            update = np.random.default_rng(seed).normal(0, 0.01, SHAPE.update_elems).astype(np.float32)
+            contribution = Contribution.of(self.peer_id, base, update, WIRE)
+            self.disk.work[base] = contribution
+            units = steps * self.world.terms.inner.batch_size
+            work = Work(steps, units, units, contribution.root, 1_000_000, self.bandwidth)
+            self.on(Trained(base, work))
+
+        self.later(steps * self.step_s, done)
+
+    def _open(self, plan: Plan) -> None:
+        self._plans[plan.base] = plan
+        waiting, self._early_parts = self._early_parts, []
+        for part in waiting:
+            self.take_part(*part)
+
+    def _send_part(self, plan: Plan, part: int, to: Node) -> None:
+        contribution = self.disk.work.get(plan.base)
+        if contribution is None:
+            return
+
+        def failed() -> None:
+            self.later(IO_TIMEOUT_S, lambda: self.on(SendFailed(plan.base, part, to.peer_id)))
+
+        def arrive() -> None:  # a stream delivers everything, or fails
+            if self.world.reachable(self, to):
+                to.take_part(plan.base, part, self, contribution, failed)
+            else:
+                failed()
+
+        self.later(self.world.delay() * 2, arrive)
+
+    def take_part(
+        self, base: bytes, part: int, sender: Node, contribution: Contribution, failed: Callable[[], None]
+    ) -> None:
+        """Another node's chunks for a part: held against its commitment before they are kept."""
+        plan = self._plans.get(base)
+        if plan is None:
+            self._early_parts.append((base, part, sender, contribution, failed))
+            return
+        if sender.peer_id not in plan.members:
+            return
+        commitment = plan.commitments_N[plan.members.index(sender.peer_id)]
+        owned = plan.ranges_N[part]
+        chunks = [contribution.chunks_K[index] for index in owned]
+        try:
+            check_part(commitment, contribution.leaves_K, chunks, owned, SIZES, WIRE)
+        except RemoteProtocolError as error:
+            self.world.blame(self, error.peer, error.reason, error.detail)
+            failed()
+            return
+        self._parts[(base, part, sender.peer_id)] = chunks
+        self.on(PartArrived(base, part, sender.peer_id))
+
+    def _reduce(self, plan: Plan, part: int, included: tuple[int, ...]) -> None:
+        owned = plan.ranges_N[part]
+        senders = []
+        for place in included:
+            commitment = plan.commitments_N[place]
+            if commitment.signer == self.peer_id:
+                chunks = [self.disk.work[plan.base].chunks_K[index] for index in owned]
+            else:
+                chunks = self._parts[(plan.base, part, commitment.signer)]
+            senders.append((commitment.body.weight, chunks))
+        reduced = reduce_part(senders, [SIZES[index] for index in owned], WIRE)
+        root = result_root(reduced)
+        self.results[root] = reduced
+        self.on(Reduced(plan.base, part, included, root))
+
+    def _fetch_result(self, base: bytes, result: Signed[Result], sources: list[Node]) -> None:
+        root = result.body.root
+        if root in self.results:
+            self.later(0.0, lambda: self.on(ResultFetched(base, result.id)))
+            return
+        if not sources:
+            self.later(0.01, lambda: self.on(ResultMissing(base, result.id)))
+            return
+        source, rest = sources[0], sources[1:]
+
+        def arrive() -> None:
+            if self.world.reachable(self, source) and root in source.results:
+                self.results[root] = source.results[root]
+                self.on(ResultFetched(base, result.id))
+            else:
+                self._fetch_result(base, result, rest)
+
+        delay_s = self.world.delay() * 2 if self.world.reachable(self, source) else IO_TIMEOUT_S / 4
+        self.later(delay_s, arrive)
+
+    def _apply(self, plan: Plan, results: tuple[Signed[Result], ...]) -> None:
+        state = self.states.get(plan.commitments_N[0].body.start)
+        if state is None:
+            return
+        chunks = []
+        for result in results:
+            part = self.results[result.body.root]
+            self.disk.results[result.body.root] = part
+            chunks += part
+        mean = codec.decode_all(chunks, SHAPE.update_elems, WIRE)
+        after = outer.advance(state, mean, self.world.terms.outer)
+        self._applied[after.digest] = after
+        self.on(Applied(plan.base, tuple(result.id for result in results), after.digest))
+
+    def _take_state(self, certificate: Certificate) -> None:
+        """Put a state together from whoever has it; nobody's bytes are believed."""
+        wanted, number = certificate.head.state, certificate.head.number
+        for other in self.world.shuffled(self.world.nodes):
+            if wanted in self.states:
+                break
+            held = other.states.get(wanted)
+            if other is self or held is None or not self.world.reachable(self, other):
+                continue
+            chunks = {index: bytes(chunk) for index, chunk in enumerate(held.chunks)}
+            try:
+                self.states[wanted] = from_chunks(SWARM, number, SHAPE, chunks, wanted)
+            except ValueError as error:
+                self.world.blame(self, other.peer_id, "bad-chunk", str(error))
+        here = wanted in self.states
+        self.on(StateFetched(certificate.id) if here else StateMissing(certificate.id))
+
+    def _adopt(self, certificate: Certificate) -> None:
+        digest_ = certificate.head.state
+        state = self._applied.get(digest_) or self.states.pop(digest_)
+        self._applied.clear()
+        self.states[digest_] = state
+        self.states = dict(list(self.states.items())[-HEADS_KEPT:])
+        self.world.witness.adopted(self.peer_id, self.life, certificate, state)
+        self.later(self.world.delay(), lambda: self._write(certificate, state))
+
+    def _write(self, certificate: Certificate, state: State) -> None:
+        self.disk.states[state.digest] = state
+        self.disk.heads = [*self.disk.heads, certificate][-HEADS_KEPT:]
+        kept = {head.head.state for head in self.disk.heads}
+        self.disk.states = {key: state for key, state in self.disk.states.items() if key in kept}
+        for root in list(self.disk.results)[: -3 * len(self.world.nodes)]:
+            del self.disk.results[root]

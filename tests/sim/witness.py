@@ -1,0 +1,160 @@
+"""The witness of a world: it hears everything the moment it is said, and checks what must always hold.
+
+- a node is bound by its word: one commitment for each head, one vote and one proposal in each view,
+  one result for each part, no vote in a view that it had promised to leave, no false promise;
+- one value is decided in each agreement, whether or not anybody has noticed yet;
+- one head for each round of a branch, built on the round before by a majority of its members, whose
+  work it counts to the token;
+- who adopts a head holds the state with just that digest, and moves to heavier heads only;
+- honest nodes are never blamed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import cast
+
+from dhtnode.records import Body, Signed
+from training.chain import NOTHING, Certificate, heavier, open_certificate
+from training.messages import (
+    Commitment,
+    Head,
+    Promise,
+    Proposal,
+    Result,
+    Roster,
+    Vote,
+    decode_value,
+    value_digest,
+)
+from training.roster import quorum
+from training.state import State
+
+Agreed = tuple[bytes, str]
+"""One agreement: base and step."""
+
+
+class Witness:
+    """Checks a world as it goes.
+
+    Args:
+        swarm_id: signature domain.
+        dishonest: peers that need not keep the rules; filled by the scenario.
+    """
+
+    def __init__(self, swarm_id: bytes, dishonest: set[str]) -> None:
+        self.heads: dict[bytes, Head] = {}
+        self.blames: Counter[tuple[str, str]] = Counter()
+        """How often each dishonest peer was blamed, by reason."""
+        self.records = 0
+        self._swarm_id = swarm_id
+        self._dishonest = dishonest
+        self._places: dict[tuple[bytes, int], bytes] = {}
+        self._at: dict[tuple[str, int], Head] = {}
+        self._words: dict[tuple[object, ...], bytes] = {}
+        """What a signer said where it may say only one thing."""
+        self._promised: dict[tuple[str, Agreed], int] = {}
+        self._voted: dict[tuple[str, Agreed], tuple[int, bytes]] = {}
+        self._commitments: dict[bytes, Signed[Commitment]] = {}
+        self._rosters: dict[bytes, Roster] = {}
+        self._votes: dict[tuple[Agreed, int, bytes], set[str]] = {}
+        self._decided: dict[Agreed, bytes] = {}
+
+    # What nodes say
+
+    def said(self, record: Signed[Body]) -> None:
+        """A node signed a record and has it on its disk."""
+        self.records += 1
+        body = record.body
+        honest = record.signer not in self._dishonest
+        if isinstance(body, Commitment):
+            self._commitments[record.id] = cast("Signed[Commitment]", record)
+            self._only(honest, record, (body.base,))
+        elif isinstance(body, Proposal):
+            if body.step == "roster":
+                self._rosters[value_digest(body.value)] = decode_value(body.value, Roster)
+            self._only(honest, record, (body.base, body.step, body.view))
+        elif isinstance(body, Result):
+            self._only(honest, record, (body.base, body.part))
+        elif isinstance(body, Promise) and honest:
+            self._on_promise(record.signer, body)
+        elif isinstance(body, Vote) and body.step != "found":
+            self._only(honest, record, (body.base, body.step, body.view))
+            if honest:
+                self._on_vote(record.signer, body)
+            self._count(record.signer, body)
+
+    def _only(self, honest: bool, record: Signed[Body], place: tuple[object, ...]) -> None:
+        known = self._words.setdefault((record.signer, record.body.KIND, *place), record.id)
+        assert known == record.id or not honest, f"{record.signer} contradicts itself: {record.body}"
+
+    def _on_promise(self, signer: str, body: Promise) -> None:
+        agreed = (body.base, body.step)
+        voted = self._voted.get((signer, agreed))
+        claimed = None if body.voted_view is None or body.voted is None else (body.voted_view, body.voted)
+        assert claimed == voted, f"a false promise: {body}, voted {voted}"
+        assert body.view >= self._promised.get((signer, agreed), 0), f"goes back: {body}"
+        self._promised[signer, agreed] = body.view
+
+    def _on_vote(self, signer: str, body: Vote) -> None:
+        agreed = (body.base, body.step)
+        assert body.view >= self._promised.get((signer, agreed), 0), f"breaks its promise: {body}"
+        self._voted[signer, agreed] = (body.view, body.value)
+
+    def _count(self, signer: str, body: Vote) -> None:
+        agreed = (body.base, body.step)
+        electors = self._electors(agreed)
+        voters = self._votes.setdefault((agreed, body.view, body.value), set())
+        voters |= {signer} & set(electors)
+        if len(voters) >= quorum(electors):
+            decided = self._decided.setdefault(agreed, body.value)
+            assert decided == body.value, f"two values are decided: {body}"
+
+    def _electors(self, agreed: Agreed) -> tuple[str, ...]:
+        base, step = agreed
+        if step == "roster":
+            return self.heads[base].members
+        roster = self._rosters[self._decided[base, "roster"]]
+        return tuple(self._commitments[id_].signer for id_ in roster.commitments)
+
+    # What nodes hold
+
+    def adopted(self, peer: str, life: int, certificate: Certificate, state: State) -> None:
+        """A node takes a head for final."""
+        head = certificate.head
+        assert state.digest == head.state, "adopts a head without its state"
+        known = self._places.setdefault((head.branch, head.number), certificate.id)
+        assert known == certificate.id, f"two heads for round {head.number} of one branch"
+        if certificate.id not in self.heads:
+            open_certificate(certificate.wire, self._swarm_id, peer)
+            self._check_child(head)
+            self.heads[certificate.id] = head
+        before = self._at.get((peer, life))
+        founding = before is not None and head.parent == before.id and head.founder == peer
+        assert before is None or founding or heavier(head, before), f"moves from {before} back to {head}"
+        self._at[peer, life] = head
+
+    def _check_child(self, head: Head) -> None:
+        if head.parent == NOTHING:
+            return
+        parent = self.heads[head.parent]
+        if not head.results:
+            assert (head.number, head.state, head.tokens) == (parent.number, parent.state, parent.tokens)
+            assert head.marks == parent.marks + 1
+            return
+        assert (head.number, head.branch, head.marks) == (parent.number + 1, parent.branch, parent.marks)
+        assert len(set(head.members) & set(parent.members)) >= quorum(parent.members)
+        accepted = [self._commitments[id_] for id_ in head.accepted]
+        assert head.tokens == parent.tokens + sum(commitment.body.tokens for commitment in accepted)
+        assert {commitment.signer for commitment in accepted} <= set(head.members)
+        assert all(commitment.body.base == head.parent for commitment in accepted)
+
+    # What nodes hold against each other
+
+    def blamed(self, peer: str, reason: str, detail: str) -> None:
+        """A node counts something against a peer."""
+        assert peer in self._dishonest, f"{peer} is honest and blamed: {reason} ({detail})"
+        self.blames[peer, reason] += 1
+
+
+__all__ = ["Witness"]

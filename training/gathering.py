@@ -8,7 +8,7 @@ Electors vote for a list of commitments that they have seen themselves.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from dhtnode.errors import RemoteProtocolError
@@ -165,21 +165,23 @@ class Gathering:
     def _enough(self) -> int:
         return self._context.terms.round.min_peers if self._founding else 1
 
-    def _expected(self) -> set[str]:
+    @property
+    def expected(self) -> set[str]:
+        """Members and newcomers that have not said that they go."""
         ready = {record.signer for record in self._pool.of(Ready)}
         left = {record.signer for record in self._pool.of(Leave)}
         return (set(self._head.members) | ready) - left
 
     def _expected_count(self) -> int:
-        return max(len(self._expected() | set(self._pool.commitments)), self._enough)
+        return max(len(self.expected | set(self._pool.commitments)), self._enough)
 
     def _make_roster(self, now_s: float) -> bytes | None:
         commitments = {
             peer: commitment for peer, commitment in self._pool.commitments.items() if self._sound(commitment)
         }
-        everybody = self._expected() <= set(commitments)
+        everybody = self.expected <= set(commitments)
         due = everybody or now_s >= self.deadline_s()
-        if not due or len(commitments) < self._enough or not self._continues(commitments):
+        if not due or not self._suffice(commitments):
             return None
         members_first = sorted(commitments, key=lambda peer: peer not in self._head.members)[:MAX_MEMBERS]
         peers = ordered(members_first, self._head.state, self._head.number, "roster")
@@ -187,6 +189,14 @@ class Gathering:
 
     def _sound(self, commitment: Signed[Commitment]) -> bool:
         return self._context.find_fault(commitment.body, self._head, self._context.terms) is None
+
+    @property
+    def is_ripe(self) -> bool:
+        """Whether enough has been committed for a roster."""
+        return self._suffice(self._pool.commitments)
+
+    def _suffice(self, peers: Collection[str]) -> bool:
+        return len(peers) >= self._enough and self._continues(peers)
 
     def _continues(self, peers: Iterable[str]) -> bool:
         """Whether a majority of the electors is in: a bad minute must not hand the swarm to one node."""
@@ -226,7 +236,7 @@ class Gathering:
     @property
     def undisturbed(self) -> bool:
         """Whether the first leader got through with everybody it waited for."""
-        return self.agreement.view == 0 and self._expected() <= set(self._pool.commitments)
+        return self.agreement.view == 0 and self.expected <= set(self._pool.commitments)
 
     def since_last_commitment_s(self, now_s: float) -> float:
         return now_s - self._start_s - max(self._delays_s.values(), default=0.0)

@@ -9,13 +9,11 @@ carries a mark; when the others come back, fork choice decides.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any
-
-import msgspec
 
 from dhtnode.errors import RemoteProtocolError
-from dhtnode.records import Body, Count, Digest, Signed, canonical, parse_canonical
-from training.chain import MAX_CERTIFICATE_BYTES, NOTHING, Certificate, found, heavier
+from dhtnode.records import Body, Signed
+from training.chain import NOTHING, Certificate, found, heavier
+from training.early import EarlyRecords
 from training.events import (
     Adopt,
     AskPeer,
@@ -34,17 +32,16 @@ from training.events import (
     Tick,
 )
 from training.gathering import RoundContext
-from training.messages import Commitment, Head
+from training.messages import MAX_MEMBERS, Commitment, Head
 from training.pace import Pace
-from training.pool import MAX_RECORDS_PER_SIGNER, PREFIX_BYTES, RecordPool
-from training.roster import ordered, quorum
+from training.pool import RecordPool
 from training.round import Phase, Round
+from training.stall import Stall
+from training.sync import open_sync_request, sync_reply, sync_request
 
-MAX_SYNC_BYTES = 256 * 1024
-MAX_EARLY_RECORDS = 2048
-"""Records of rounds that have not begun here."""
 ASK_PAUSE_S = 0.25
 """Shortest time between two questions to one peer. A guess: a few round trips."""
+MAX_ASKED = 1024
 FETCH_PAUSE_S = 1.0
 MAX_FETCH_PAUSE_S = 60.0
 MAX_FAILED = 64
@@ -53,25 +50,6 @@ MAX_SAID = 16
 """Rounds whose own records are kept at hand: one that was left may be come back to."""
 FOLLOW_LIMIT = 4
 """Reduce deadlines that following by results may take before the state is fetched. A guess."""
-
-
-class SyncRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """I stand on this head and hold these records of it: what do you know that I don't?"""
-
-    head: Digest
-    number: Count
-    tokens: Count
-    have: Annotated[
-        tuple[Annotated[bytes, msgspec.Meta(min_length=PREFIX_BYTES, max_length=PREFIX_BYTES)], ...],
-        msgspec.Meta(max_length=16 * MAX_RECORDS_PER_SIGNER),
-    ]
-
-
-class SyncReply(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A heavier head's certificate, if there is one, and records that the asker lacks."""
-
-    certificate: Annotated[bytes, msgspec.Meta(max_length=MAX_CERTIFICATE_BYTES)] | None
-    records: Annotated[tuple[bytes, ...], msgspec.Meta(max_length=MAX_RECORDS_PER_SIGNER * 16)]
 
 
 class Member:
@@ -93,9 +71,11 @@ class Member:
         self.finished = False
         self._me = context.identity.peer_id
         self._previous: RecordPool | None = None
-        self._early: dict[bytes, list[RecordArrived]] = {}
+        self._early = EarlyRecords()
         self._said: dict[bytes, list[Signed[Body]]] = {}
-        self._heard_s: dict[str, float] = {}
+        self._stall = Stall(self._me, now_s)
+        self._arrived: dict[str, bytes] = {}
+        """Which last head each peer said it holds."""
         self._asked_s: dict[str, float] = {}
         self._adopted_s = now_s
         self._outcome_s: float | None = None
@@ -139,8 +119,8 @@ class Member:
 
     def _on(self, event: Event, now_s: float) -> list[Effect]:
         match event:
-            case RecordArrived(record, sender):
-                self._hear(record.signer, now_s)
+            case RecordArrived(_, sender):
+                self._hear(sender, now_s)
                 return self._on_record(event, sender, now_s)
             case Heard(peer):
                 self._hear(peer, now_s)
@@ -163,24 +143,31 @@ class Member:
     def _on_record(self, event: RecordArrived, sender: str, now_s: float) -> list[Effect]:
         base = base_of(event.record)
         if self.round is not None and base == self.round.base:
+            if event.record not in self.round.pool:
+                self._hear(event.record.signer, now_s)  # an old word, repeated, is no sign of life
             return self.round.on(event, now_s)
         if self._previous is not None and base == self._previous.base:
             self._previous.add(event.record)
             return []
-        if sum(map(len, self._early.values())) >= MAX_EARLY_RECORDS:
-            self._early.clear()  # junk, or a node far behind: what matters is asked for again
-        self._early.setdefault(base, []).append(event)
+        self._early.add(base, event)
         return self._ask(sender, now_s)
 
     def _on_head(self, certificate: Certificate, now_s: float) -> list[Effect]:
         goal = self.target or self.certificate
         if goal is not None and not heavier(certificate.head, goal.head):
             return []
+        if self._leads_back(certificate, now_s):
+            return []
         if self.round is not None and certificate.head.parent == self.round.base:
             effects = self.round.follow(certificate, now_s)
             if self.round.outcome is not None:
                 return effects
         return self._fetch(certificate, now_s)
+
+    def _leads_back(self, certificate: Certificate, now_s: float) -> bool:
+        """Whether this is the head that was left for want of a quorum, which is still wanting."""
+        left = self.certificate is not None and self.certificate.head.parent == certificate.id
+        return left and not self._stall.has_quorum(certificate.head.members, now_s, self.pace)
 
     def _fetch(self, certificate: Certificate, now_s: float) -> list[Effect]:
         """Get a head's state beside the own round, which goes on: perhaps nobody has that state."""
@@ -224,9 +211,8 @@ class Member:
     def _begin_round(self, certificate: Certificate, now_s: float) -> list[Effect]:
         self._previous = self.round.pool if self.round else None
         self._remember_round()
-        self._heard_s = {
-            peer: at_s for peer, at_s in self._heard_s.items() if peer in certificate.head.members
-        }
+        self._stall.begin(now_s)
+        self._stall.forget(now_s, self.pace)
         self._asked_s.clear()
         self.certificate = certificate
         self._adopted_s = now_s
@@ -235,14 +221,14 @@ class Member:
         if self.target is not None and not heavier(self.target.head, certificate.head):
             self.target = None
         if certificate.head.number >= self.context.terms.round.rounds:
-            return []
+            return [AskPeer(peer) for peer in certificate.head.members if peer != self._me]
         self.round = Round(self.context, certificate.head, self.pace, now_s)
         effects = self.round.restore(self._said.pop(self.round.base, ()), now_s)
         if self.stopping:
             self.finished = True
             return [*effects, *self.round.leave(), Finished("left after its last round")]
         effects += self.round.start()
-        for event in self._early.pop(self.round.base, ()):
+        for event in self._early.take(self.round.base):
             effects += self._on_early(event, now_s)
         return effects
 
@@ -277,47 +263,37 @@ class Member:
         return []
 
     def _go_on_alone(self, now_s: float) -> list[Effect]:
-        """Without a quorum for the stall time: a branch of one, in turn, best placed first."""
-        if self.round is None or self.certificate is None or self.target is not None:
+        """Without a quorum for the stall time: a branch of one."""
+        if self.round is None or self.certificate is None or self.target is not None or self.stopping:
             return []
-        electors = self.round.electors
-        stall_s = self.pace.stall_s
-        if self._me not in electors or now_s - self._adopted_s < stall_s:
+        round_, head = self.round, self.round.head
+        if not self._stall.is_over(
+            head, round_.electors, round_.candidates, round_.is_ripe, now_s, self.pace
+        ):
             return []
-        alive = {peer for peer in electors if now_s - self._heard_s.get(peer, -stall_s) < stall_s}
-        alive.add(self._me)
-        if len(alive) >= quorum(electors):
-            return []
-        turn = ordered(alive, self.round.head.state, self.round.head.number, "leader").index(self._me)
-        if now_s - self._adopted_s < stall_s + turn * self.pace.train.limit_s:
-            return []
-        halt = Halt(self.round.base)
-        alone = found(self.context.identity, self.context.swarm_id, self.certificate.head, b"")
-        return [halt, *self._adopt(alone, (), now_s)]
+        alone = found(self.context.identity, self.context.swarm_id, head, b"")
+        return [Halt(round_.base), *self._adopt(alone, (), now_s)]
 
     def _finish_if_done(self, effects: list[Effect], now_s: float) -> list[Effect]:
-        if self.round is None and self.certificate is not None and not self.finished and self.target is None:
-            behind = self._heard_behind(now_s)
-            if not behind:
-                self.finished = True
-                return [*effects, Finished("all rounds are done")]
-        return effects
+        if self.round is not None or self.certificate is None or self.finished or self.target is not None:
+            return effects
+        if self._waits_for_others(self.certificate, now_s):
+            return effects
+        self.finished = True
+        return [*effects, Finished("all rounds are done")]
 
-    def _heard_behind(self, now_s: float) -> bool:
-        """Whether the last round's members may still need us to finish it."""
-        return now_s < self._adopted_s + self.pace.reduce.limit_s + self.pace.close.limit_s
+    def _waits_for_others(self, last: Certificate, now_s: float) -> bool:
+        """Whether a member of the last round may still need us to finish it."""
+        lagging = [
+            peer for peer in last.head.members if peer != self._me and self._arrived.get(peer) != last.id
+        ]
+        return bool(lagging) and now_s < self._adopted_s + self.pace.stall_s
 
     # Exchange with a neighbour
 
     def sync_request(self) -> bytes:
         head = self.certificate.head if self.certificate else None
-        request = SyncRequest(
-            head=head.id if head else NOTHING,
-            number=head.number if head else 0,
-            tokens=head.tokens if head else 0,
-            have=tuple(self.round.pool.have()) if self.round else (),
-        )
-        return canonical(msgspec.to_builtins(request, builtin_types=(bytes,)))
+        return sync_request(head, self.round.pool if self.round else None)
 
     def on_sync_request(self, wire: bytes, sender: str, now_s: float) -> tuple[bytes, list[Effect]]:
         """Answer a neighbour.
@@ -325,72 +301,37 @@ class Member:
         Raises:
             RemoteProtocolError: the request is malformed.
         """
-        request = _open(wire, SyncRequest, sender)
+        request = open_sync_request(wire, sender)
         self._hear(sender, now_s)
+        if request.number >= self.context.terms.round.rounds and len(self._arrived) < 4 * MAX_MEMBERS:
+            self._arrived[sender] = request.head
         mine = self.certificate
-        ahead = mine is not None and mine.id != request.head
-        ahead = (
-            ahead
-            and mine is not None
-            and (mine.head.tokens, mine.head.number) >= (request.tokens, request.number)
-        )
-        reply = SyncReply(
-            certificate=mine.wire if ahead and mine is not None else None,
-            records=tuple(self._records_for(request)),
-        )
-        mine_counts = (mine.head.tokens, mine.head.number) if mine else (-1, -1)
-        knows_more = request.head != NOTHING and (request.tokens, request.number) > mine_counts
-        ask = self._ask(sender, now_s) if knows_more else []
-        return canonical(msgspec.to_builtins(reply, builtin_types=(bytes,))), ask
+        theirs = (request.tokens, request.number)
+        ours = (mine.head.tokens, mine.head.number) if mine else (-1, -1)
+        shown = mine.wire if mine is not None and mine.id != request.head and ours >= theirs else None
+        pools = [self.round.pool if self.round else None, self._previous]
+        reply = sync_reply(request, shown, [pool for pool in pools if pool is not None])
+        knows_more = request.head != NOTHING and theirs > ours
+        return reply, self._ask(sender, now_s) if knows_more else []
 
     def _hear(self, peer: str, now_s: float) -> None:
-        if self.round is not None and peer in self.round.electors:
-            self._heard_s[peer] = now_s
+        if self.round is not None and (peer in self.round.electors or self.round.pool.knows(peer)):
+            self._stall.hear(peer, now_s)
 
     def _ask(self, peer: str, now_s: float) -> list[Effect]:
         """Ask a peer soon, but not over and over."""
         if not peer or now_s - self._asked_s.get(peer, -ASK_PAUSE_S) < ASK_PAUSE_S:
             return []
+        if len(self._asked_s) >= MAX_ASKED:
+            self._asked_s.clear()
         self._asked_s[peer] = now_s
         return [AskPeer(peer)]
-
-    def _records_for(self, request: SyncRequest) -> list[bytes]:
-        pools = [self.round.pool if self.round else None, self._previous]
-        wires: list[bytes] = []
-        room = MAX_SYNC_BYTES - MAX_CERTIFICATE_BYTES
-        for pool in pools:
-            if pool is not None and pool.base == request.head:
-                for record in pool.missing_from(request.have):
-                    room -= len(record.wire) + 8
-                    if room < 0:
-                        break
-                    wires.append(record.wire)
-        return wires
 
 
 def base_of(record: Signed[Body]) -> bytes:
     """The head that a record builds on; every kind of `messages.KINDS` names one."""
     base: bytes = record.body.base  # type: ignore[attr-defined]
     return base
-
-
-def open_sync_reply(wire: bytes, sender: str) -> SyncReply:
-    """Check the frame of a neighbour's answer; its records and certificate are checked one by one.
-
-    Raises:
-        RemoteProtocolError: reason `bad-sync`.
-    """
-    reply: SyncReply = _open(wire, SyncReply, sender)
-    return reply
-
-
-def _open(wire: bytes, kind: type[Any], sender: str) -> Any:
-    try:
-        return msgspec.convert(
-            parse_canonical(wire, MAX_SYNC_BYTES), kind, strict=True, builtin_types=(bytes,)
-        )
-    except (ValueError, msgspec.ValidationError) as error:
-        raise RemoteProtocolError(sender, "bad-sync", str(error)[:200]) from error
 
 
 def describe(head: Head) -> str:

@@ -61,7 +61,7 @@ class Round:
     def __init__(self, context: RoundContext, head: Head, pace: Pace, now_s: float) -> None:
         self.head = head
         self.base = head.id
-        self.pool = RecordPool(self.base)
+        self.pool = RecordPool(self.base, head.members)
         self.phase = Phase.TRAIN
         self.outcome: Certificate | None = None
         """How the round closed, as far as this node knows."""
@@ -99,6 +99,16 @@ class Round:
     def electors(self) -> tuple[str, ...]:
         """Whose votes the round needs now."""
         return (self.closing or self._gathering).agreement.electors
+
+    @property
+    def candidates(self) -> set[str]:
+        """All that play this round, as far as is known, and this node."""
+        return self._gathering.expected | set(self.pool.commitments) | {self._me}
+
+    @property
+    def is_ripe(self) -> bool:
+        """Whether the work of a majority is here: from now on only agreement is missing."""
+        return self._gathering.is_ripe
 
     def reason(self, now_s: float) -> str:
         """Why the round is where it is, for `status`."""

@@ -35,9 +35,10 @@ from training.exchange import Exchange
 from training.gathering import RoundContext
 from training.inner import Trainer
 from training.library import Library
-from training.member import MAX_SYNC_BYTES, Member, open_sync_reply
+from training.member import Member
 from training.messages import KINDS
 from training.state import State
+from training.sync import MAX_SYNC_BYTES, open_sync_reply
 from training.tasks import load_task
 from training.worker import Worker
 from validation.commitment import find_fault

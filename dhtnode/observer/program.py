@@ -17,7 +17,7 @@ from dhtnode.observer.directory import find_entries
 from dhtnode.observer.sightings import Connected, Lost, Sighting, Started
 from dhtnode.observer.watch import Watch
 from dhtnode.presence import KEY
-from training.member import MAX_SYNC_BYTES
+from training.sync import MAX_SYNC_BYTES
 
 TOPIC, SYNC = "records", "sync"
 """The members' names for them; see `dhtnode.app`."""

@@ -31,9 +31,10 @@ from dhtnode.observer.sightings import (
 from dhtnode.presence import Presence
 from dhtnode.records import Body, Signed, canonical, open_record
 from training.chain import NOTHING, Certificate, heavier, open_certificate
-from training.member import SyncRequest, base_of, open_sync_reply
+from training.member import base_of
 from training.messages import KINDS, Commitment, Proposal, Result, Vote
 from training.pool import MAX_RECORDS_PER_SIGNER, RecordPool
+from training.sync import SyncRequest, open_sync_reply
 
 MAX_BASES = 8
 """Heads whose records are kept: the current one, the one before, and what is ahead of us. A guess."""

@@ -55,11 +55,12 @@ from training.events import (
     Work,
 )
 from training.gathering import RoundContext
-from training.member import Member, open_sync_reply
+from training.member import Member
 from training.messages import Result
 from training.reduce import reduce_part
 from training.round import Phase
 from training.state import Shape, State, from_chunks
+from training.sync import open_sync_reply
 from validation.commitment import find_fault
 
 if TYPE_CHECKING:

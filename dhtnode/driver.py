@@ -60,12 +60,12 @@ class Driver(Generic[E, F]):
         for effect in effects:
             self._perform(effect)
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something beside the loop; what it raises ends the node."""
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+        """Run something beside the loop; what it raises ends the node. None: there is no loop any more."""
         if self._tasks is None:
             work.close()
-            return
-        self._tasks.create_task(work)
+            return None
+        return self._tasks.create_task(work)
 
     def end(self) -> None:
         """Stop after the current event; running tasks are cancelled."""

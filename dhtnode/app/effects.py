@@ -2,14 +2,15 @@
 
 The core asks in order; what takes time runs as a task of the driver and comes back as an event.
 Durable things are done before the next effect is looked at: own records are on the disk before
-they are sent, and results are on the disk before an outer step that rests on them is reported.
+they are sent, and results before they are announced or an outer step that rests on them is reported.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from dhtnode.app.memory import Memory
 from dhtnode.app.report import Report
@@ -92,6 +93,7 @@ class Performer:
         self._ask = ask
         self._work: dict[bytes, Contribution] = {}
         self._applied: dict[bytes, State] = {}
+        self._owed: set[asyncio.Task[None]] = set()
 
     def perform(self, effect: Effect) -> None:
         """Start one effect; returns at once."""
@@ -100,7 +102,7 @@ class Performer:
         match effect:
             case Publish(record):
                 self._memory.keep_own(record)
-                spawn(self._publish(record.wire))
+                self._see_through(self._publish(record.wire))
             case Train(head, steps, budget_s):
                 spawn(self._train(head, steps, budget_s))
             case Halt(base):
@@ -125,6 +127,17 @@ class Performer:
                 self._report.blamed(peer, reason, detail)
             case Finished(why):
                 self._report.finished(why)
+
+    async def settled(self) -> None:
+        """Returns when all that was said has been sent, and every head that was reached is on the disk."""
+        while self._owed:
+            await asyncio.wait(self._owed)
+
+    def _see_through(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._driver().spawn(work)
+        if task is not None:
+            self._owed.add(task)
+            task.add_done_callback(self._owed.discard)
 
     def _post(self, event: Event) -> None:
         self._driver().post(event)
@@ -197,6 +210,7 @@ class Performer:
             return
         reduced = await self._worker.reduce(senders, owned)
         root = self._exchange.keep_result(plan.base, reduced)
+        await asyncio.to_thread(self._memory.keep_results, plan.base, {root: reduced})
         self._post(Reduced(plan.base, part, tuple(present), root))
 
     async def _fetch_result(self, wish: FetchResult) -> None:
@@ -249,5 +263,5 @@ class Performer:
             raise AssertionError("the core adopts a state that is not here")
         self._applied.clear()
         self._library.add_state(state)
-        self._driver().spawn(self._memory.keep_head(certificate, state))
+        self._see_through(self._memory.keep_head(certificate, state))
         self._report.adopted(effect, state)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ class Memory:
         self._swarm_id = swarm_id
         self._peer_id = peer_id
         self._saving = asyncio.Lock()
+        self._writing_results = threading.Lock()
 
     # What was said
 
@@ -85,27 +87,26 @@ class Memory:
     # Results that a vote rests on
 
     def keep_results(self, base: bytes, results: dict[bytes, list[bytes]]) -> None:
-        """Write the reduced parts of a round; older ones go. Blocks: call it in a thread.
+        """Write reduced parts of a round beside those written before; older rounds go.
 
-        A vote for an outer step promises that its parts can be had. If all who hold them lost them
-        in a crash, the round could never be closed.
+        Blocks: call it in a thread. A result record promises its bytes, and a vote for an outer step
+        promises that its parts can be had. If all who hold them lost them in a crash, the round could
+        never be closed.
         """
-        folder = self._home.root / "results"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        with replacing(folder / base.hex()) as draft:
-            draft.write_bytes(msgpack.packb(results))
-        _keep_newest(folder)
+        path = self._home.root / "results" / base.hex()
+        with self._writing_results:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            before = _read_results(path) if path.exists() else {}
+            with replacing(path) as draft:
+                draft.write_bytes(msgpack.packb({**before, **results}))
+            _keep_newest(path.parent)
 
     def results(self) -> list[tuple[bytes, list[bytes]]]:
         """All reduced parts on disk, each with the base of its round. Read once, at the start."""
         found: list[tuple[bytes, list[bytes]]] = []
         folder = self._home.root / "results"
-        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            try:
-                parts: dict[bytes, list[bytes]] = msgpack.unpackb(path.read_bytes(), strict_map_key=False)
-                found += [(bytes.fromhex(path.name), chunks) for chunks in parts.values()]
-            except ValueError:
-                log.warning("%s is damaged and ignored", path)
+        for path in sorted(folder.glob("[!.]*")):  # a killed writer leaves a draft behind
+            found += [(bytes.fromhex(path.name), chunks) for chunks in _read_results(path).values()]
         return found
 
     # Heads and their states
@@ -156,6 +157,15 @@ class Memory:
 
     def _path(self, digest: bytes) -> Path:
         return self._home.checkpoints / f"{digest.hex()}.safetensors"
+
+
+def _read_results(path: Path) -> dict[bytes, list[bytes]]:
+    try:
+        parts: dict[bytes, list[bytes]] = msgpack.unpackb(path.read_bytes(), strict_map_key=False)
+    except ValueError:
+        log.warning("%s is damaged and ignored", path)
+        return {}
+    return parts
 
 
 def _keep_newest(folder: Path) -> None:

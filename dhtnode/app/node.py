@@ -11,6 +11,7 @@ import logging
 import random
 import signal
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from dhtnode.app.dataset import dataset_from_peers, local_dataset
 from dhtnode.app.effects import TOPIC, Performer
@@ -28,7 +29,7 @@ from dhtnode.net.network import Network, NetworkConfig
 from dhtnode.quota import Quota
 from dhtnode.records import open_record
 from dhtnode.store import Store
-from training.chain import Certificate, open_certificate
+from training.chain import Certificate, found, open_certificate
 from training.codec import chunk_sizes
 from training.events import Effect, Event, HeadOffered, Heard, RecordArrived, Stop, Tick
 from training.exchange import Exchange
@@ -49,6 +50,8 @@ SYNC = "sync"
 SYNC_S = 1.0
 """Mean pause between questions to a neighbour. Gossip loses little; this repairs it within seconds."""
 REPORT_S = 1.0
+FAREWELL_S = 3.0
+"""How long a node that leaves waits for its neighbours' last word. A guess."""
 
 
 class Node:
@@ -199,7 +202,7 @@ class Node:
         )
         driver = self._driver = Driver(member, performer.perform, Tick())
         self._report.on_adopted = lambda state: driver.spawn(self._evaluate(worker, state))
-        self._report.on_finished = self._on_finished
+        self._report.on_finished = lambda why: self._on_finished(why, performer)
         self._sampler = lambda: self._sample(worker, library)
         await exchange.serve()
         await serve_chunks(network.streams, library)
@@ -207,40 +210,44 @@ class Node:
         await network.subscribe(TOPIC, self._on_gossip)
         network.died.add_done_callback(self._on_daemon_death)
 
+        own = self._memory.own(self._memory.newest_round())
+        library.add_state(trainer.genesis())
+        newest = self._memory.newest_head(trainer.shape)
+        if newest is None and not own and self._founds(network):
+            newest = await self._found(trainer.genesis())
+
         def begin() -> list[Effect]:
             driver.spawn(joining.watch())
             driver.spawn(self._keep_present(joining))
             driver.spawn(self._keep_asking(network))
             driver.spawn(self._keep_reporting())
-            effects = self._begin(member, trainer, library, network)
             self._built.set()
-            return effects
+            if newest is not None:
+                certificate, state = newest
+                library.add_state(state)
+                self._report.began(state)
+                return member.resume(certificate, own, Driver.now_s())
+            member.remember(own)
+            for peer in network.connected_peers():
+                self._ask(peer)
+            return []
 
         await driver.run(begin)
 
-    def _begin(self, member: Member, trainer: Trainer, library: Library, network: Network) -> list[Effect]:
-        """Resume from the disk, found the swarm, or wait for somebody who shows its head."""
-        now_s = Driver.now_s()
-        genesis = trainer.genesis()
-        library.add_state(genesis)
-        own = self._memory.own(self._memory.newest_round())
-        newest = self._memory.newest_head(trainer.shape)
-        if newest is not None:
-            certificate, state = newest
-            library.add_state(state)
-            self._report.on_adopted(state)
-            return member.resume(certificate, own, now_s)
-        member.remember(own)
+    def _founds(self, network: Network) -> bool:
+        """Whether there is nobody to wait for who may show the swarm's head."""
         bootstrap = (*self._options.peers, *self._manifest.terms.network.bootstrap)
-        founds = not bootstrap or (
+        first = not bootstrap or (
             split_peer(bootstrap[0])[0] == self._identity.peer_id and not network.connected_peers()
         )
-        if founds and not own and not self._store.known_peers():
-            log.info("nobody to join: this node founds the swarm")
-            return member.found(genesis.digest, now_s)
-        for peer in network.connected_peers():
-            self._ask(peer)
-        return []
+        return first and not self._store.known_peers()
+
+    async def _found(self, genesis: State) -> tuple[Certificate, State]:
+        """The swarm's first head, on the disk before anything is said that builds on it."""
+        log.info("nobody to join: this node founds the swarm")
+        certificate = found(self._identity, self._swarm_id, None, genesis.digest)
+        await self._memory.keep_head(certificate, genesis)
+        return certificate, genesis
 
     # Events from the network
 
@@ -337,10 +344,23 @@ class Node:
         self._progress(self._report.status())
         self._store.save_status(self._report.status())
 
-    def _on_finished(self, why: str) -> None:
+    def _on_finished(self, why: str, performer: Performer) -> None:
         log.info("%s", why)
-        if self._driver is not None and not (self._options.stay and not self._stop_asked.is_set()):
-            self._driver.end()
+        if self._stop_asked.is_set() or not self._options.stay:
+            self._running().spawn(self._part(performer))
+
+    async def _part(self, performer: Performer) -> None:
+        """Go when all that was said is out and all that was reached is on the disk.
+
+        Gossip is only queued when the daemon takes it: an answer to a later question shows that the
+        line to that peer has moved.
+        """
+        await performer.settled()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_S):
+                peers = self._report.network.connected_peers() if self._report.network else {}
+                await asyncio.gather(*(self._sync_with(peer) for peer in peers))
+        self._running().end()
 
     # Questions over the control socket
 

@@ -91,7 +91,7 @@ class Report:
         self.network: Network | None = None
         self.worker: Worker | None = None
         self.joining: Joining | None = None
-        self.on_adopted: Callable[[State], None] = _ignore
+        self.on_adopted: Callable[[State], object] = _ignore
         self.on_finished: Callable[[str], None] = _ignore
         self._options = options
         self._store = store
@@ -113,11 +113,15 @@ class Report:
         self._totals.steps += work.steps
         self._totals.tokens += work.units
 
+    def began(self, state: State) -> None:
+        """The node holds a state and may work."""
+        if self._first_head_s is None:
+            self._first_head_s = time.monotonic()
+        self.on_adopted(state)
+
     def adopted(self, effect: Adopt, state: State) -> None:
         """A round is over: write history, receipts and a status for readers without a node."""
         head = effect.certificate.head
-        if self._first_head_s is None:
-            self._first_head_s = time.monotonic()
         log.debug("adopted %s", describe(head))
         with self._store.batch():
             for receipt in receipts_of(effect.certificate, effect.accepted):
@@ -133,7 +137,7 @@ class Report:
                 self._store.add_round(self._summary(effect))
             _save_totals(self._store, self._totals)
         self._work = None
-        self.on_adopted(state)
+        self.began(state)
         if head.marks:
             self.notice(
                 f"on a marked branch since round {head.since}: "

@@ -3,7 +3,9 @@
 Part k belongs to the member at place k of the roster, its primary reducer. Members send it their
 chunks, it reduces what has come when all are in or time is up, and announces a signed `Result`;
 everybody fetches the bytes from the reducer or from whoever has them. A part without a result is
-sent to the next member in roster order, which reduces it from the same commitments.
+sent to the next member in roster order, and so on in turn until there is one: each reduces from the
+same commitments. A reducer that comes back from a crash without the bytes that it had announced
+makes the same bytes again.
 
 Two results of one part may then exist, made from different senders: the close of the round
 chooses one. This file decides; the shell moves bytes and does the arithmetic.
@@ -38,6 +40,14 @@ class _Part:
 
     def any_of(self, held: set[bytes]) -> bool:
         return not held.isdisjoint(self.results)
+
+    @property
+    def asked(self) -> str:
+        """The reducer whose turn it is."""
+        return self.reducers[self.attempt % len(self.reducers)]
+
+    def by(self, signer: str) -> list[Signed[Result]]:
+        return [result for result in self.results.values() if result.signer == signer]
 
 
 class Butterfly:
@@ -113,8 +123,8 @@ class Butterfly:
 
     def on_send_failed(self, part_no: int, to: str) -> list[Effect]:
         part = self._parts[part_no]
-        if part.any_of(self._held) or part.reducers[part.attempt] != to:
-            return []
+        if part.any_of(self._held) or part.asked != to or part.attempt + 1 >= len(part.reducers):
+            return []  # when all were tried, the next round of trying waits for its time
         return self._step_in(part_no)
 
     def on_reduced(self, part_no: int, result: Signed[Result]) -> list[Effect]:
@@ -126,7 +136,9 @@ class Butterfly:
         """Take in a result record.
 
         Raises:
-            RemoteProtocolError: the signer does not reduce this part, or it names no such members.
+            RemoteProtocolError: the signer does not reduce this part, it names no such members, or it
+                has announced another one; of those the second is kept all the same, since a close
+                may name either.
         """
         body = record.body
         part = self._parts.get(body.part)
@@ -135,11 +147,11 @@ class Butterfly:
             raise RemoteProtocolError(record.signer, "bad-result", "not a reducer of this part")
         if list(included) != sorted(set(included)) or included[-1] >= len(self.plan.members):
             raise RemoteProtocolError(record.signer, "bad-result", "included members")
-        if any(known.signer == record.signer and id_ != record.id for id_, known in part.results.items()):
+        earlier = [known for known in part.by(record.signer) if known.id != record.id]
+        if len(earlier) < 2:
+            part.results.setdefault(record.id, record)
+        if earlier:
             raise RemoteProtocolError(record.signer, "equivocation", f"two results for part {body.part}")
-        part.results.setdefault(record.id, record)
-        if record.signer == self._me:
-            part.reducing = True  # said before a restart: never say another
 
     def on_fetched(self, result_id: bytes) -> None:
         self._held.add(result_id)
@@ -170,6 +182,9 @@ class Butterfly:
     def _reduce_if_due(self, part_no: int, part: _Part, now_s: float) -> list[Effect]:
         if part.reducing or self._me not in part.reducers:
             return []
+        said = part.by(self._me)
+        if said:  # before a restart: never say another
+            return self._reduce_again(part_no, part, said[0].body.included)
         turn = part.reducers.index(self._me)
         if turn > part.attempt and len(part.contributors) < 2:
             return []  # nobody has asked us to step in
@@ -179,16 +194,19 @@ class Butterfly:
         part.reducing = True
         return [Reduce(self.plan, part_no, tuple(sorted(part.contributors)))]
 
-    def _step_in(self, part_no: int) -> list[Effect]:
-        part = self._parts[part_no]
-        if part.attempt + 1 >= len(part.reducers):
+    def _reduce_again(self, part_no: int, part: _Part, included: tuple[int, ...]) -> list[Effect]:
+        if not part.contributors.issuperset(included):
             return []
-        part.attempt += 1
+        part.reducing = True
+        return [Reduce(self.plan, part_no, included)]
+
+    def _step_in(self, part_no: int) -> list[Effect]:
+        self._parts[part_no].attempt += 1
         return self._send(part_no)
 
     def _send(self, part_no: int) -> list[Effect]:
         part = self._parts[part_no]
-        to = part.reducers[part.attempt]
+        to = part.asked
         return [] if to == self._me else [SendPart(self.plan, part_no, to)]
 
     def _fetch(self, part: _Part, now_s: float, wanted: tuple[bytes, ...]) -> list[Effect]:

@@ -243,6 +243,7 @@ class Gathering:
 
 
 def capped(bandwidths: Sequence[int]) -> list[int]:
-    """Claimed bandwidths, none above MAX_SHARE times the (upper) median."""
-    middle = sorted(bandwidths)[len(bandwidths) // 2]
-    return [min(bandwidth, MAX_SHARE * middle) for bandwidth in bandwidths]
+    """Claimed bandwidths, none above MAX_SHARE times the (upper) median of those that can be dialled."""
+    dialled = sorted(bandwidth for bandwidth in bandwidths if bandwidth) or [0]
+    most = MAX_SHARE * dialled[len(dialled) // 2]
+    return [min(bandwidth, most) for bandwidth in bandwidths]

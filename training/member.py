@@ -8,6 +8,7 @@ carries a mark; when the others come back, fork choice decides.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from dhtnode.errors import RemoteProtocolError
@@ -69,6 +70,7 @@ class Member:
         """The head whose state is being fetched."""
         self.stopping = False
         self.finished = False
+        self._stop_by_s = math.inf
         self._me = context.identity.peer_id
         self._previous: RecordPool | None = None
         self._early = EarlyRecords()
@@ -115,6 +117,7 @@ class Member:
             effects = [Blame(error.peer, error.reason, error.detail)]
         effects += self._follow_outcome(now_s)
         effects += self._go_on_alone(now_s)
+        effects += self._leave_if_due(now_s)
         return self._finish_if_done(effects, now_s)
 
     def _on(self, event: Event, now_s: float) -> list[Effect]:
@@ -133,7 +136,7 @@ class Member:
                 self._on_missing(head_id, now_s)
                 return []
             case Stop():
-                return self._on_stop()
+                return self._on_stop(now_s)
             case Tick():
                 return self.round.advance(now_s) if self.round else []
         if self.round is not None and event.base == self.round.base:
@@ -191,15 +194,26 @@ class Member:
         halt: list[Effect] = [Halt(self.round.base)] if self.round else []
         return [*halt, *self._adopt(self.target, (), now_s)]
 
-    def _on_stop(self) -> list[Effect]:
-        if self.stopping:
-            return []
-        self.stopping = True
-        if self.round is None or self.round.phase is Phase.TRAIN:
-            self.finished = True
-            leave = self.round.leave() if self.round else []
-            return [*leave, Finished("stopped between rounds")]
+    def _on_stop(self, now_s: float) -> list[Effect]:
+        if not self.stopping:
+            self.stopping = True
+            self._stop_by_s = now_s + FOLLOW_LIMIT * self.pace.reduce.limit_s + self.pace.close.limit_s
         return []
+
+    def _leave_if_due(self, now_s: float) -> list[Effect]:
+        """Leave between two rounds: now if the others can go on without our part, or if they are gone."""
+        if not self.stopping or self.finished:
+            return []
+        if self.round is None:
+            self.finished = True
+            return [Finished("stopped between rounds")]
+        between = self.round.phase is Phase.TRAIN
+        hopeless = self.round.phase is Phase.COMMIT and not self.round.is_ripe
+        if not (between or hopeless or now_s >= self._stop_by_s):
+            return []
+        self.finished = True
+        why = "stopped between rounds" if between else "left a round that does not end"
+        return [*self.round.leave(), Finished(why)]
 
     # Chain
 
@@ -225,8 +239,7 @@ class Member:
         self.round = Round(self.context, certificate.head, self.pace, now_s)
         effects = self.round.restore(self._said.pop(self.round.base, ()), now_s)
         if self.stopping:
-            self.finished = True
-            return [*effects, *self.round.leave(), Finished("left after its last round")]
+            return effects
         effects += self.round.start()
         for event in self._early.take(self.round.base):
             effects += self._on_early(event, now_s)

@@ -157,7 +157,6 @@ def test_alone_and_killed_between_announcing_and_using_a_result(seed: int) -> No
     node.twist = twist
     world.start()
     world.run_until(lambda: not node.up, 60)
-    assert node.number == 2
     node.start()
     world.run_until(world.done, 60)
 
@@ -182,7 +181,7 @@ def test_the_only_reducer_comes_back_without_the_bytes_it_announced(seed: int) -
     world.run_for(3)
     reducer.start()
     world.run_until(world.done, 200)
-    assert {len(head.members) for head in world.witness.heads.values() if head.results} == {4}
+    assert {len(head.results) for head in world.witness.heads.values() if head.results} == {1}
 
 
 @pytest.mark.parametrize("seed", SEEDS)

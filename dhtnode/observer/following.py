@@ -106,6 +106,6 @@ class FollowedRound:
         try:
             head = decode_value(close.decision.value, Head)
             wire = Certificate(head, close.decision.votes).wire
-            return open_certificate(wire, self._swarm_id, close.leader(close.view))
+            return open_certificate(wire, self._swarm_id, sender="")
         except (ValueError, RemoteProtocolError):
             return None

@@ -44,7 +44,7 @@ def _line(sighting: Sighting) -> str:
         case Recorded():
             via = "" if sighting.via == "gossip" else "  (asked for)"
             who = f"{sighting.kind:<10} {_short(sighting.signer)}"
-            return f"{who}  round {sighting.round}  {sighting.detail}{via}"
+            return f"{who}  round {sighting.round}  {sighting.detail}{via}".rstrip()
         case Headed():
             return f"head       {_head(sighting)}"
         case Rejected():

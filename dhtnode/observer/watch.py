@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Literal
-
-import msgspec
 
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
@@ -29,16 +28,15 @@ from dhtnode.observer.sightings import (
     Summary,
 )
 from dhtnode.presence import Presence
-from dhtnode.records import Body, Signed, canonical, open_record
-from training.chain import NOTHING, Certificate, heavier, open_certificate
+from dhtnode.records import Body, Signed, open_record
+from training.chain import Certificate, heavier, open_certificate
 from training.member import base_of
-from training.messages import KINDS, Commitment, Proposal, Result, Vote
-from training.pool import MAX_RECORDS_PER_SIGNER, RecordPool
-from training.sync import SyncRequest, open_sync_reply
+from training.messages import KINDS, Commitment, Promise, Proposal, Result, Vote
+from training.pool import RecordPool
+from training.sync import open_sync_reply, sync_request
 
 MAX_BASES = 8
 """Heads whose records are kept: the current one, the one before, and what is ahead of us. A guess."""
-MAX_HAVE = 16 * MAX_RECORDS_PER_SIGNER
 MAX_COUNTED = 1024
 """Signers with a count of their own, and members whose presence is kept: keys cost nothing."""
 OTHERS = "others"
@@ -112,15 +110,7 @@ class Watch:
 
     def sync_request(self) -> bytes:
         """What to ask a member: its certificate if it is heavier than ours, and records we lack."""
-        head = self.head.head if self.head else None
-        have = self._round.pool.have() if self._round else []
-        request = SyncRequest(
-            head=head.id if head else NOTHING,
-            number=head.number if head else 0,
-            tokens=head.tokens if head else 0,
-            have=tuple(have[:MAX_HAVE]),
-        )
-        return canonical(msgspec.to_builtins(request, builtin_types=(bytes,)))
+        return sync_request(self.head.head if self.head else None, self._round.pool if self._round else None)
 
     def summary(self, seconds: float) -> Summary:
         """Everything so far."""
@@ -158,6 +148,14 @@ class Watch:
             self._pools[base] = RecordPool(base)
         return self._pools[base]
 
+    def _with_room(self, certificate: Certificate) -> RecordPool:
+        """A pool that has room for the members, with what came before we knew who they are."""
+        pool = RecordPool(certificate.id, certificate.head.members)
+        for record in self._pool(certificate.id).all():
+            with suppress(RemoteProtocolError):  # was blamed when it came
+                pool.add(record)
+        return pool
+
     def _follow(self) -> None:
         """Move on for as long as votes that are already here lead further."""
         while self._round is not None and self._round.outcome is not None:
@@ -172,7 +170,7 @@ class Watch:
         self._sightings.append(self._headed)
         self._round = None
         if not self.finished:
-            pool = self._pool(certificate.id)
+            pool = self._pools[certificate.id] = self._with_room(certificate)
             self._round = FollowedRound(certificate.head, pool, self._identity, self._swarm_id, self._blame)
         if source == "sync":
             self._follow()
@@ -220,6 +218,8 @@ def _detail(body: Body) -> str:
             return f"{body.steps} steps, {body.tokens:,} tokens, loss {body.loss_micro / 1e6:.4f}"
         case Vote():
             return f"{body.step}, view {body.view}, for {body.value.hex()[:12]}"
+        case Promise():
+            return f"{body.step}, to view {body.view}"
         case Proposal():
             return f"{body.step}, view {body.view}, {len(body.value)} bytes"
         case Result():

@@ -1,0 +1,5 @@
+"""`python -m dhtnode.observer`: the same as `dhtnode-observer`."""
+
+from dhtnode.observer import main
+
+main()

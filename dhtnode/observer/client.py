@@ -75,6 +75,11 @@ class Door:
             )
         return cls(address, info.peer_id.to_base58())
 
+    @property
+    def info(self) -> Any:
+        """The same in the library's terms."""
+        return info_from_p2p_addr(Multiaddr(self.address))
+
 
 class Client:
     """A started client. Use `light_client`."""
@@ -89,10 +94,9 @@ class Client:
         Raises:
             TransportError: it does not answer there.
         """
-        info = info_from_p2p_addr(Multiaddr(door.address))
-        self._host.get_network().unblock_peer(info.peer_id)  # the library remembers failed dials
+        self._host.get_network().unblock_peer(door.info.peer_id)  # the library remembers failed dials
         async with _failing(f"{door.address} does not answer"):
-            await self._host.connect(info)
+            await self._host.connect(door.info)
 
     async def messages(self, topic: str) -> AsyncIterator[tuple[str, bytes]]:
         """Author and data of every message on a topic. The author's signature has been checked."""
@@ -126,9 +130,8 @@ class Client:
         Raises:
             TransportError: not connected, not served there, ended early, or too slow.
         """
-        peer_id = info_from_p2p_addr(Multiaddr(door.address)).peer_id
         async with _failing(f"{door.peer} does not answer {protocol}"):
-            stream = await self._host.new_stream(peer_id, [protocol])
+            stream = await self._host.new_stream(door.info.peer_id, [protocol])
             try:
                 yield stream
                 await stream.close()

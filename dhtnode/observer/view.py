@@ -19,12 +19,11 @@ from dhtnode.observer.sightings import (
 
 
 def lines(sighting: Sighting) -> Iterator[str]:
-    """What to print for a sighting, most often one line."""
-    match sighting:
-        case Summary():
-            yield from _summary(sighting)
-        case _:
-            yield f"{time.strftime('%H:%M:%S')}  {_line(sighting)}"
+    """What to print for a sighting, most often one line; never a control character of a peer's."""
+    if isinstance(sighting, Summary):
+        yield from map(_printable, _summary(sighting))
+    else:
+        yield _printable(f"{time.strftime('%H:%M:%S')}  {_line(sighting)}")
 
 
 def _line(sighting: Sighting) -> str:
@@ -79,3 +78,7 @@ def _counts(counts: dict[str, int]) -> str:
 
 def _short(peer: str) -> str:
     return peer[-12:] or "(no peer)"
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

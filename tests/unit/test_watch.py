@@ -14,6 +14,7 @@ from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
 from dhtnode.manifest import FORMAT, DataSection, Manifest, TaskSection, Terms
 from dhtnode.observer.sightings import Headed, Present, Recorded, Rejected, Sighting
+from dhtnode.observer.view import lines
 from dhtnode.observer.watch import Watch
 from dhtnode.presence import Presence
 from dhtnode.records import Body, Signed, canonical, sign
@@ -213,3 +214,12 @@ def test_no_bytes_trip_it(data: bytes) -> None:
 def test_faults_of_the_client_are_counted(watch: Watch) -> None:
     watch.on_fault(RemoteProtocolError("p", "oversized-reply"))
     assert watch.summary(1.0).rejected == {"oversized-reply": 1}
+
+
+def test_a_peer_cannot_write_to_the_terminal_but_for_letters(watch: Watch) -> None:
+    body = Presence(addresses=("\x1b[2J\x9b\r\n",), round=3, head=bytes(32), made_at_s=1)
+    seen = watch.on_presence({PEOPLE[1].peer_id: sign(PEOPLE[1], SWARM, body).wire})
+    seen += hear(watch, [*Played(FOUNDED.head, PEOPLE).wires, b"?"])
+    text = [line for sighting in [*seen, watch.summary(1.0)] for line in lines(sighting)]
+    assert len(text) > len(seen)
+    assert all(line.isprintable() for line in text)

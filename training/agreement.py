@@ -9,7 +9,11 @@ view v>0   electors that lost patience promise to leave all views below v and te
 
 Any two majorities share an elector, so a decided value is found again by every later leader: two
 different values are never decided while electors keep their word. An elector that does not has
-signed the proof: two votes in one view, or a vote below a view that its promise had left.
+signed the proof: two votes in one view, or a vote below a view that its promise had left. A leader
+believes a promise's vote only where it knows the proposal: an invented one binds nobody.
+
+The clock of a view v>0 starts when a majority has come to it. So a minority waits in one view for
+as long as it is cut off, and is found there when the others are back.
 
 Own records are what an elector remembers: the shell stores each one durably before it is sent,
 and `restore` brings them back after a crash.
@@ -81,12 +85,18 @@ class Agreement:
         self._patience_s = patience_s
         self._identity = identity
         self._swarm_id = swarm_id
+        self._clocked_view = 0
+        """The newest own view whose clock runs or ran."""
         self._last_vote: Signed[Vote] | None = None
         self._proposals: dict[int, Signed[Proposal]] = {}
         self._values: dict[bytes, bytes] = {}
+        self._proposed: set[tuple[int, bytes]] = set()
+        """View and digest of every value that a leader has signed, both where there are two."""
         self._votes: dict[tuple[int, bytes], dict[str, Signed[Vote]]] = {}
         self._voted_in: dict[tuple[int, str], bytes] = {}
         self._promises: dict[int, dict[str, Signed[Promise]]] = {}
+        self._view_of: dict[str, int] = {}
+        """Highest view that each elector has promised to be in."""
 
     @property
     def is_elector(self) -> bool:
@@ -129,14 +139,14 @@ class Agreement:
         if record.signer not in self.electors:
             return  # perhaps it lags behind; a stranger's vote is no offence, and no vote either
         body = record.body
+        if isinstance(body, Proposal | Vote | Promise) and not self._is_of_this(body):
+            raise RemoteProtocolError(record.signer, "wrong-round", f"{body.KIND} of round {body.round}")
         if isinstance(body, Proposal):
             self._on_proposal(cast("Signed[Proposal]", record))
         elif isinstance(body, Vote):
             self._on_vote(cast("Signed[Vote]", record))
         elif isinstance(body, Promise):
-            self._promises.setdefault(body.view, {}).setdefault(
-                record.signer, cast("Signed[Promise]", record)
-            )
+            self._on_promise(cast("Signed[Promise]", record))
 
     def advance(
         self,
@@ -161,10 +171,17 @@ class Agreement:
         said += self._vote(acceptable)
         return said
 
+    def _is_of_this(self, body: Proposal | Vote | Promise) -> bool:
+        instance = self.instance
+        return (body.round, body.base, body.step) == (instance.round, instance.base, instance.step)
+
     def _on_proposal(self, record: Signed[Proposal]) -> None:
         body = record.body
         if record.signer != self.leader(body.view):
             raise RemoteProtocolError(record.signer, "not-the-leader", f"view {body.view}")
+        voted = value_digest(body.value)
+        self._values[voted] = body.value
+        self._proposed.add((body.view, voted))
         known = self._proposals.get(body.view)
         if known is not None:
             if known.body.value != body.value:
@@ -173,7 +190,6 @@ class Agreement:
         if body.view > 0:
             self._check_justified(record)
         self._proposals[body.view] = record
-        self._values[value_digest(body.value)] = body.value
         self._decide()
 
     def _check_justified(self, record: Signed[Proposal]) -> None:
@@ -182,8 +198,10 @@ class Agreement:
         promises: dict[str, Signed[Promise]] = {}
         for wire in body.promises:
             promise = open_record(wire, self._swarm_id, {Promise.KIND: Promise}, record.signer)
-            if _instance_of(promise.body) != self.instance or promise.body.view != body.view:
+            if not self._is_of_this(promise.body) or promise.body.view != body.view:
                 raise RemoteProtocolError(record.signer, "bad-justification", "promise of another view")
+            if not _is_possible(promise.body):
+                raise RemoteProtocolError(record.signer, "bad-justification", "promise of a later vote")
             if promise.signer in self.electors:
                 promises[promise.signer] = promise
         if len(promises) < quorum(self.electors):
@@ -191,8 +209,17 @@ class Agreement:
         bound = _bound_value(promises.values())
         if bound is not None and bound != value_digest(body.value):
             raise RemoteProtocolError(record.signer, "bad-justification", "another value was voted for")
-        for signer, promise in promises.items():
-            self._promises.setdefault(body.view, {}).setdefault(signer, promise)
+        for promise in promises.values():
+            self._on_promise(promise)
+
+    def _on_promise(self, record: Signed[Promise]) -> None:
+        body = record.body
+        if not _is_possible(body):
+            raise RemoteProtocolError(
+                record.signer, "bad-promise", f"view {body.view} after {body.voted_view}"
+            )
+        self._promises.setdefault(body.view, {}).setdefault(record.signer, record)
+        self._view_of[record.signer] = max(body.view, self._view_of.get(record.signer, 0))
 
     def _on_vote(self, record: Signed[Vote]) -> None:
         body = record.body
@@ -211,16 +238,16 @@ class Agreement:
 
     def _keep_pace(self, now_s: float) -> list[Signed[Body]]:
         """Leave the view when its time is up, or when more than a third have left it."""
-        target = self.view
-        for view, promises in self._promises.items():
-            if view > target and len(promises) > len(self.electors) // 3:
-                target = view
-        if now_s >= self.deadline_s and target == self.view:
+        if self._clocked_view < self.view and self._count_from(self.view) >= quorum(self.electors):
+            self._clocked_view = self.view
+            self.deadline_s = now_s + self._patience_s * 2 ** min(self.view - 1, MAX_BACKOFF)
+        others = (view for view in self._view_of.values() if view > self.view)
+        target = max((view for view in others if self._count_from(view) > len(self.electors) // 3), default=0)
+        if not target and self._clocked_view == self.view and now_s >= self.deadline_s:
             target = min(self.view + 1, MAX_VIEW)
-        if target == self.view:
+        if target <= self.view:
             return []
         self.view = target
-        self.deadline_s = now_s + self._patience_s * 2 ** min(target - 1, MAX_BACKOFF)
         last = self._last_vote.body if self._last_vote else None
         return [
             self._say(
@@ -235,10 +262,18 @@ class Agreement:
             )
         ]
 
+    def _count_from(self, view: int) -> int:
+        """Electors that are in a view or beyond it."""
+        return sum(reached >= view for reached in self._view_of.values())
+
     def _lead(self, make_value: Callable[[], bytes | None]) -> list[Signed[Body]]:
         if self.leader(self.view) != self._identity.peer_id or self.view in self._proposals:
             return []
-        promises = self._promises.get(self.view, {})
+        promises = {
+            peer: promise
+            for peer, promise in self._promises.get(self.view, {}).items()
+            if promise.body.voted is None or (promise.body.voted_view, promise.body.voted) in self._proposed
+        }
         if self.view > 0 and len(promises) < quorum(self.electors):
             return []
         bound = _bound_value(promises.values())
@@ -282,8 +317,11 @@ class Agreement:
         return record
 
 
-def _instance_of(body: Promise) -> Instance:
-    return Instance(body.round, body.base, body.step)
+def _is_possible(body: Promise) -> bool:
+    """Whether an elector that keeps the rules could say this."""
+    if body.voted_view is None or body.voted is None:
+        return body.view > 0 and body.voted_view is None and body.voted is None
+    return body.voted_view < body.view
 
 
 def _bound_value(promises: Iterable[Signed[Promise]]) -> bytes | None:

@@ -74,7 +74,7 @@ class Gathering:
         self._pace = pace
         self._start_s = now_s
         self._delays_s: dict[str, float] = {}
-        patience_s = math.inf if self._founding else pace.train.limit_s + pace.roster.limit_s
+        patience_s = pace.train.limit_s + pace.roster.limit_s
         self.agreement = Agreement(
             Instance(head.number, head.id, "roster"),
             ordered(head.members, head.state, head.number, "leader"),
@@ -115,8 +115,8 @@ class Gathering:
 
     def advance(self, now_s: float) -> list[Signed[Body]]:
         """Own records that are due: promises, a proposed roster, a vote."""
-        if math.isinf(self.agreement.deadline_s) and not math.isinf(self.deadline_s()):
-            self.agreement.deadline_s = now_s + self._pace.roster.limit_s
+        if not self.is_ripe and not self.agreement.has_proposal:  # another leader would have to wait, too
+            self.agreement.deadline_s = max(self.agreement.deadline_s, now_s + self._pace.roster.limit_s)
         return self.agreement.advance(now_s, lambda: self._make_roster(now_s), self._acceptable)
 
     def plan(self, now_s: float) -> Plan | None:

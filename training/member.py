@@ -162,9 +162,7 @@ class Member:
         if self._leads_back(certificate, now_s):
             return []
         if self.round is not None and certificate.head.parent == self.round.base:
-            effects = self.round.follow(certificate, now_s)
-            if self.round.outcome is not None:
-                return effects
+            return self.round.follow(certificate, now_s)
         return self._fetch(certificate, now_s)
 
     def _leads_back(self, certificate: Certificate, now_s: float) -> bool:
@@ -264,15 +262,18 @@ class Member:
 
     def _follow_outcome(self, now_s: float) -> list[Effect]:
         """Adopt the round's outcome, or fetch its state if our own step does not lead there."""
-        if self.round is None or self.round.outcome is None:
+        if self.round is None:
             return []
-        if self.round.arrived and self.round.closing is not None:
+        if self.round.outcome is not None and self.round.arrived and self.round.closing is not None:
             accepted = self.round.closing.accepted(self.round.outcome.head)
             return self._adopt(self.round.outcome, accepted, now_s)
+        known = self.round.outcome or self.round.shown
+        if known is None:
+            return []
         if self._outcome_s is None:
             self._outcome_s = now_s
         if self.target is None and now_s >= self._outcome_s + FOLLOW_LIMIT * self.pace.reduce.limit_s:
-            return self._fetch(self.round.outcome, now_s)
+            return self._fetch(known, now_s)
         return []
 
     def _go_on_alone(self, now_s: float) -> list[Effect]:

@@ -65,6 +65,8 @@ class Round:
         self.phase = Phase.TRAIN
         self.outcome: Certificate | None = None
         """How the round closed, as far as this node knows."""
+        self.shown: Certificate | None = None
+        """How it closed as another node shows it: believed when its voters are the certified roster."""
         self.closing: Closing | None = None
         self._context = context
         self._me = context.identity.peer_id
@@ -147,8 +149,8 @@ class Round:
 
     def follow(self, certificate: Certificate, now_s: float) -> list[Effect]:
         """Another node shows how this round closed: get there by the results."""
-        if self.outcome is None and certificate.head.parent == self.base and certificate.head.results:
-            self.outcome = certificate
+        if certificate.head.parent == self.base and certificate.head.results:
+            self.shown = certificate
         return self.advance(now_s)
 
     @property
@@ -183,6 +185,12 @@ class Round:
         return [*halt, OpenReduce(plan), *self.closing.start()]
 
     def _advance_closing(self, closing: Closing, now_s: float) -> list[Effect]:
+        if (
+            self.outcome is None
+            and self.shown is not None
+            and self.shown.head.members == closing.plan.members
+        ):
+            self.outcome = self.shown
         effects = closing.advance(self.outcome, now_s)
         if closing.complete and self.phase is Phase.REDUCE:
             if closing.butterfly.undisturbed:

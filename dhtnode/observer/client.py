@@ -148,6 +148,9 @@ async def light_client(identity: Identity, *, quic: bool) -> AsyncIterator[Clien
     Args:
         identity: its key.
         quic: whether QUIC addresses will be dialled.
+
+    Raises:
+        TransportError: a member sent what the library has no answer for, and it gave up.
     """
     host = new_host(key_pair=create_new_key_pair(identity.key.private_bytes_raw()), enable_quic=quic)
     router = GossipSub(
@@ -160,9 +163,23 @@ async def light_client(identity: Identity, *, quic: bool) -> AsyncIterator[Clien
     )
     pubsub = Pubsub(host, router, strict_signing=True)
     pubsub.counter = time.time_ns()  # a restarted peer's messages must not look like old ones
-    async with host.run(listen_addrs=[]), background_trio_service(pubsub), background_trio_service(router):
-        await pubsub.wait_until_ready()
-        yield Client(host, pubsub)
+    own: Exception | None = None
+    try:
+        async with (
+            host.run(listen_addrs=[]),
+            background_trio_service(pubsub),
+            background_trio_service(router),
+        ):
+            await pubsub.wait_until_ready()
+            try:
+                yield Client(host, pubsub)
+            except Exception as error:
+                own = error
+                raise
+    except Exception as error:  # the library's services end with whatever they can't parse
+        if own is not None:
+            raise
+        raise TransportError(f"libp2p can't read what a member sends: {_reason(error)}") from error
 
 
 async def read_exactly(stream: Any, count: int) -> bytes:

@@ -76,6 +76,20 @@ class Observer:
         """Raises as `observe`."""
         started_s = trio.current_time()
         self._introduce()
+        try:
+            await self._watch_swarm()
+        except TransportError as error:
+            self._failure = ConfigError(f"{error}; look through another member with --peer", Exit.NETWORK)
+        self._tell(self._watch.summary(trio.current_time() - started_s))
+        if self._failure is not None:
+            raise self._failure
+
+    async def _watch_swarm(self) -> None:
+        """Until the end is set, or the time is up.
+
+        Raises:
+            TransportError: libp2p gave up.
+        """
         quic = any("/quic-v1/" in door.address for door in self._options.doors)
         async with light_client(self._identity, quic=quic) as client, trio.open_nursery() as nursery:
             nursery.start_soon(self._heed_signals)
@@ -85,16 +99,12 @@ class Observer:
             with trio.move_on_after(self._options.seconds or math.inf) as limit:
                 await self._end.wait()
             nursery.cancel_scope.cancel()
-        self._tell(self._watch.summary(trio.current_time() - started_s))
-        wanted = self._options.rounds
-        if limit.cancelled_caught and wanted is not None:
+        if limit.cancelled_caught and self._options.rounds is not None:
             self._failure = ConfigError(
-                f"{self._watch.rounds} of {wanted} rounds closed in {self._options.seconds:g} s; "
-                "give it more --seconds",
+                f"{self._watch.rounds} of {self._options.rounds} rounds closed in "
+                f"{self._options.seconds:g} s; give it more --seconds",
                 Exit.FAILED,
             )
-        if self._failure is not None:
-            raise self._failure
 
     def _introduce(self) -> None:
         terms = self._options.manifest.terms

@@ -208,6 +208,42 @@ def test_a_member_that_does_not_answer_is_one_clear_line(make_swarm: MakeSwarm) 
     assert "--peer" in done.stderr
 
 
+BROKEN_PEER = """
+import multiaddr, trio
+from libp2p import new_host
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.utils import encode_varint_prefixed
+
+async def main():
+    host = new_host(key_pair=create_new_key_pair(bytes(32)))
+
+    async def speak(stream):
+        back = await host.new_stream(stream.muxed_conn.peer_id, ["/meshsub/1.1.0"])
+        await back.write(encode_varint_prefixed(bytes(range(200))))
+
+    host.set_stream_handler("/meshsub/1.1.0", speak)
+    async with host.run(listen_addrs=[multiaddr.Multiaddr("/ip4/127.0.0.1/tcp/0")]):
+        print(host.get_addrs()[0], flush=True)
+        await trio.sleep_forever()
+
+trio.run(main)
+"""
+
+
+def test_a_member_that_breaks_libp2p_itself_is_one_clear_line(make_swarm: MakeSwarm) -> None:
+    swarm = make_swarm()
+    with subprocess.Popen([sys.executable, "-P", "-c", BROKEN_PEER], stdout=subprocess.PIPE) as peer:
+        assert peer.stdout is not None
+        address = peer.stdout.readline().decode().strip()
+        command = [*OBSERVER, str(swarm.manifest_path), "--peer", address]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        peer.kill()
+    assert done.returncode == Exit.NETWORK
+    assert done.stderr.count("\n") == 1
+    assert "can't read what a member sends" in done.stderr
+    assert "rejected   nothing" in done.stdout  # the summary comes all the same
+
+
 def test_it_runs_without_torch_and_without_hivemind() -> None:
     heavy = "{'torch', 'numpy', 'hivemind'} & sys.modules.keys()"
     code = (

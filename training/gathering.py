@@ -117,6 +117,8 @@ class Gathering:
         """Own records that are due: promises, a proposed roster, a vote."""
         if not self.is_ripe and not self.agreement.has_proposal:  # another leader would have to wait, too
             self.agreement.deadline_s = max(self.agreement.deadline_s, now_s + self._pace.roster.limit_s)
+        elif self._lacks_only_its_leader:
+            self.agreement.deadline_s = min(self.agreement.deadline_s, now_s)
         return self.agreement.advance(now_s, lambda: self._make_roster(now_s), self._acceptable)
 
     def plan(self, now_s: float) -> Plan | None:
@@ -169,8 +171,21 @@ class Gathering:
     def expected(self) -> set[str]:
         """Members and newcomers that have not said that they go."""
         ready = {record.signer for record in self._pool.of(Ready)}
-        left = {record.signer for record in self._pool.of(Leave)}
-        return (set(self._head.members) | ready) - left
+        return (set(self._head.members) | ready) - self._left
+
+    @property
+    def _left(self) -> set[str]:
+        return {record.signer for record in self._pool.of(Leave)}
+
+    @property
+    def _everybody_is_in(self) -> bool:
+        return self.expected <= set(self._pool.commitments)
+
+    @property
+    def _lacks_only_its_leader(self) -> bool:
+        """Whether the next leader could propose at once, and this one has said that it goes."""
+        gone = self.agreement.leader(self.agreement.view) in self._left
+        return gone and self._everybody_is_in and not self.agreement.has_proposal
 
     def _expected_count(self) -> int:
         return max(len(self.expected | set(self._pool.commitments)), self._enough)
@@ -236,7 +251,7 @@ class Gathering:
     @property
     def undisturbed(self) -> bool:
         """Whether the first leader got through with everybody it waited for."""
-        return self.agreement.view == 0 and self.expected <= set(self._pool.commitments)
+        return self.agreement.view == 0 and self._everybody_is_in
 
     def since_last_commitment_s(self, now_s: float) -> float:
         return now_s - self._start_s - max(self._delays_s.values(), default=0.0)

@@ -197,9 +197,7 @@ def settings_for(args: argparse.Namespace) -> list[Setting]:
         for fraction in FRACTIONS:
             steps = round(args.steps * fraction)
             jobs.append(
-                replace(
-                    base, name=f"dp {fraction:g}", kind="dp", seed=seed, steps=steps, lr=args.dp_lr, beta1=0.9
-                )
+                replace(base, name=f"dp {fraction:g}", kind="dp", seed=seed, steps=steps, **REFERENCE)
             )
     if not args.no_sweep:
         jobs += [

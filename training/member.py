@@ -156,13 +156,14 @@ class Member:
         return self._ask(sender, now_s)
 
     def _on_head(self, certificate: Certificate, now_s: float) -> list[Effect]:
-        goal = self.target or self.certificate
-        if goal is not None and not heavier(certificate.head, goal.head):
+        if self.certificate is not None and not heavier(certificate.head, self.certificate.head):
             return []
         if self._leads_back(certificate, now_s):
             return []
         if self.round is not None and certificate.head.parent == self.round.base:
             return self.round.follow(certificate, now_s)
+        if self.target is not None:
+            return []  # one state at a time: the newest head runs away from whoever fetches slowly
         return self._fetch(certificate, now_s)
 
     def _leads_back(self, certificate: Certificate, now_s: float) -> bool:
@@ -297,11 +298,11 @@ class Member:
         return [*effects, Finished("all rounds are done")]
 
     def _waits_for_others(self, last: Certificate, now_s: float) -> bool:
-        """Whether a member of the last round may still need us to finish it."""
-        lagging = [
-            peer for peer in last.head.members if peer != self._me and self._arrived.get(peer) != last.id
-        ]
-        return bool(lagging) and now_s < self._adopted_s + self.pace.stall_s
+        """Whether a member of the last round may still need us to finish it, or to hear that we have."""
+        waited_s = now_s - self._adopted_s
+        lagging = {peer for peer in last.head.members if self._arrived.get(peer) != last.id} - {self._me}
+        enough_s = self.pace.stall_s if lagging else self.pace.reduce.limit_s + self.pace.close.limit_s
+        return waited_s < enough_s
 
     # Exchange with a neighbour
 

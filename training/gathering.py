@@ -241,7 +241,10 @@ class Gathering:
         A newcomer's commitment tells when it came, not how long it worked. A newcomer itself learns
         from members that committed after it had begun: a late start makes them look faster, so it
         does fewer steps and is in time. By its own time, a slow one would be late for ever.
+        A founder on its own sets no pace for those who have just come.
         """
+        if len(self._head.members) == 1 < len(self._delays_s):
+            return
         delays_s = [delay for peer, delay in self._delays_s.items() if peer in self._head.members]
         if self._context.identity.peer_id not in self._head.members:
             delays_s = [delay for delay in delays_s if delay > 0]

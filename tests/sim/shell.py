@@ -161,7 +161,7 @@ class Node:
         self.up = True
         self.life += 1
         self.finished = self.fuse = None
-        self._clock_rate = self.world.rng.uniform(0.98, 1.02)
+        self._clock_rate = self.world.rng.uniform(*self.world.clock_rates)
         self._clock_offset_s = self.world.rng.uniform(0, 1000)
         self._forget()
         context = RoundContext(

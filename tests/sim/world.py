@@ -94,6 +94,8 @@ class World:
         self.terms = terms_of(rounds, min_peers or nodes, stall_s)
         self.genesis = genesis_state()
         self.groups: list[set[int]] | None = None
+        self.clock_rates = (0.98, 1.02)
+        """Slowest and fastest clock."""
         self.leave_when_done = False
         """Whether nodes end after the last round, as they do without `--stay`."""
         self.dishonest: set[str] = set()
@@ -155,16 +157,19 @@ class World:
         return self.rng.sample(items, len(items))
 
     def reachable(self, one: Node, other: Node) -> bool:
-        if not (one.up and other.up):
-            return False
+        """Whether a stream between two nodes can be opened."""
+        return one.up and other.up and self.connected(one, other)
+
+    def connected(self, one: Node, other: Node) -> bool:
         return self.groups is None or any({one.index, other.index} <= group for group in self.groups)
 
     def send(self, source: Node, to: Node, arrive: Callable[[], None]) -> None:
-        """A message: lost, once, or more often."""
-        copies = 1 + (self.rng.random() < self.weather.repeat)
-        for _ in range(copies):
-            if self.rng.random() >= self.weather.loss:
-                self.schedule(self.delay(), lambda: arrive() if self.reachable(source, to) else None)
+        """A message: lost, once, or more often. It may outlive its sender."""
+        for _ in range(1 + (self.rng.random() < self.weather.repeat)):
+            if source.up and self.rng.random() >= self.weather.loss:
+                self.schedule(
+                    self.delay(), lambda: arrive() if to.up and self.connected(source, to) else None
+                )
 
     def broadcast(self, source: Node, wire: bytes, to: Iterable[Node] | None = None) -> None:
         """Gossip a record to all, or to some."""

@@ -31,8 +31,7 @@ class PeerPart(Part, frozen=True, kw_only=True):
     peer_id: str
     addresses: tuple[str, ...] = ()
     round: int | None = None
-    """The round it last said it is in."""
-    phase: str | None = None
+    """The round it last announced."""
     last_seen_s: float | None = None
     """Seconds since this node last heard of it."""
     member: bool = False

@@ -86,13 +86,12 @@ def _facts(status: Status) -> Table:
 
 
 def _peers(status: Status) -> Table:
-    table = Table("peer", "round", "phase", "member", "heard", "address", title_justify="left", title="peers")
+    table = Table("peer", "round", "member", "heard", "address", title_justify="left", title="peers")
     for peer in status.peers:
         heard = _UNKNOWN if peer.last_seen_s is None else f"{duration(peer.last_seen_s)} ago"
         table.add_row(
             peer.peer_id[-12:],
             _UNKNOWN if peer.round is None else str(peer.round),
-            peer.phase or _UNKNOWN,
             "yes" if peer.member else "no",
             heard,
             Text(peer.addresses[0] if peer.addresses else _UNKNOWN, overflow="ellipsis", no_wrap=True),

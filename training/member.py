@@ -49,6 +49,8 @@ MAX_FAILED = 64
 """A head that anybody can make up must cost no more than a question now and then. Guesses."""
 MAX_SAID = 16
 """Rounds whose own records are kept at hand: one that was left may be come back to."""
+OUTDATED = 3
+"""Rounds after which others no longer hold a state: `library.STATES_KEPT`."""
 FOLLOW_LIMIT = 4
 """Reduce deadlines that following by results may take before the state is fetched. A guess."""
 
@@ -162,7 +164,7 @@ class Member:
             return []
         if self.round is not None and certificate.head.parent == self.round.base:
             return self.round.follow(certificate, now_s)
-        if self.target is not None:
+        if self.target is not None and certificate.head.number < self.target.head.number + OUTDATED:
             return []  # one state at a time: the newest head runs away from whoever fetches slowly
         return self._fetch(certificate, now_s)
 

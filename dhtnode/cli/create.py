@@ -121,7 +121,12 @@ def make_terms(wish: NewSwarm, creator: Identity, folder: Path) -> Terms:
     table["task"] = _task_table(wish.task, folder)
     table["data"] = msgspec.to_builtins(PRIVATE if content is None else describe(content, PRIVATE.held_out))
     table["inner"] = {"options": dict(InnerSection().options)}
-    for key, value in {**PRESETS.get(wish.task, {}), **_wishes(wish, creator)}.items():
+    wishes = _wishes(wish, creator)
+    preset = dict(PRESETS.get(wish.task, {}))
+    usual = preset.get("inner.optimizer", InnerSection().optimizer)
+    if wishes.get("inner.optimizer", usual) != usual:
+        preset.pop("inner.options", None)  # another optimizer has other options
+    for key, value in {**preset, **wishes}.items():
         _put(table, key, value)
     try:
         terms = msgspec.convert(table, Terms, strict=True)

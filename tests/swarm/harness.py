@@ -17,6 +17,7 @@ from typing import TypeVar
 import msgspec
 import psutil
 import pytest
+import torch
 
 from dhtnode.cli.cluster import POLL_S, LocalNode, launch
 from dhtnode.cli.create import NewSwarm, write_swarm
@@ -25,6 +26,10 @@ from dhtnode.home import Home
 from dhtnode.manifest import Manifest
 from dhtnode.status import Status
 from dhtnode.store import RoundSummary, Store
+from training.data import builtin_text
+from training.inner import Trainer
+from training.rehearsal import rehearse
+from training.tasks import load_task
 
 LIMIT_S = 150.0
 TINY = {
@@ -36,7 +41,7 @@ TINY = {
     "wire.chunk_elems": 1024,
     "inner.batch_size": 2,
 }
-"""A model of 29 k parameters in 29 chunks: a step takes a millisecond."""
+"""A model of 29 k parameters in 29 chunks, quickly computed."""
 PATIENT = {"round.first_deadline_s": 600, "round.stall_s": 600}
 """Only deadlines that were learned are short: a round that needs a first one outlasts the test."""
 RUN = (sys.executable, "-P", "-m", "dhtnode.cli")
@@ -53,7 +58,7 @@ class Swarm:
         settings: keys of the manifest.
         rounds: until it is done; by default more than a test will see.
         min_peers: that the first round waits for.
-        inner_steps: as for `dhtnode swarm new`.
+        inner_steps: as for `dhtnode swarm new`; a step takes 20 ms.
         data: a file, or None for the built-in text.
     """
 
@@ -64,16 +69,16 @@ class Swarm:
         *,
         rounds: int = 100_000,
         min_peers: int = 1,
-        inner_steps: str = "20",
+        inner_steps: str = "10",
         data: Path | None = None,
     ) -> None:
         self.folder = folder
         self.manifest_path = folder / "swarm.toml"
         chosen = {**TINY, **PATIENT, **(settings or {})}
         wish = NewSwarm(
-            task="text",
+            task=f"{Path(__file__).with_name('drowsy.py')}:Drowsy",
             name=folder.name.replace("[", "-").replace("]", "")[:60],
-            data=data,
+            data=data or text_file(folder),
             rounds=rounds,
             min_peers=min_peers,
             inner_steps=inner_steps,
@@ -133,10 +138,7 @@ class Swarm:
 
     def rounds(self, name: str) -> dict[int, RoundSummary]:
         """The rounds that a node has seen the end of, from its store."""
-        path = Home(self.folder / name).store_path
-        if not path.exists():
-            return {}
-        with Store.open_reader(path) as store:
+        with Store.open_reader(Home(self.folder / name).store_path) as store:
             return {summary.round_no: summary for summary in store.rounds()}
 
     def receipts(self, name: str) -> list[int]:
@@ -144,7 +146,8 @@ class Swarm:
         home = Home(self.folder / name)
         me = home.identity().peer_id
         with Store.open_reader(home.store_path) as store:
-            return [number for number in self.rounds(name) if store.records("receipt", number, me)]
+            numbers = [summary.round_no for summary in store.rounds()]
+            return [number for number in numbers if store.records("receipt", number, me)]
 
     # What tests wait for
 
@@ -193,6 +196,16 @@ class Swarm:
 
     # What tests check
 
+    def rehearsed(self, *names: str) -> list[str]:
+        """State digests of all rounds, as one process computes them if these nodes do all their steps."""
+        torch.set_num_threads(1)
+        terms = self.manifest.terms
+        task = load_task(terms.task, self.folder)
+        shard = task.shard(builtin_text(), terms.data.held_out)
+        peers = [Home(self.folder / name).identity().peer_id for name in names]
+        done = rehearse(self.manifest, Trainer(self.manifest, task), dict.fromkeys(peers, shard))
+        return [round_.state.digest.hex() for round_ in done]
+
     def assert_identical(self, *names: str) -> None:
         """No two nodes ever ended a round with different states, and some round is known to all."""
         seen = {name: self.rounds(name) for name in names or tuple(self.nodes)}
@@ -211,6 +224,13 @@ class Swarm:
             lines.append(f"--- {name}: {'ended with ' + str(code) if code is not None else _where(node)}")
             lines += [f"    {line}" for line in log]
         return "\n".join(lines)
+
+
+def text_file(folder: Path) -> Path:
+    """The built-in text, which every node has."""
+    path = folder / "text.txt"
+    path.write_bytes(builtin_text())
+    return path
 
 
 def _where(node: LocalNode) -> str:

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
-from dhtnode.home import Home
 from tests.swarm.conftest import MakeSwarm
-from training.data import builtin_text
-from training.inner import Trainer
-from training.rehearsal import rehearse
-from training.tasks import load_task
 
 ROUNDS = 6
 
@@ -35,11 +29,6 @@ def test_four_nodes_end_with_the_state_that_one_process_computes(
     statuses = [swarm.status(name) for name in "abcd"]
     assert [status.receipts.rounds for status in statuses if status] == [ROUNDS] * 4
 
-    torch.set_num_threads(1)
-    task = load_task(swarm.manifest.terms.task, swarm.folder)
-    shard = task.shard(builtin_text(), swarm.manifest.terms.data.held_out)
-    peers = [Home(swarm.folder / name).identity().peer_id for name in "abcd"]
-    rehearsed = rehearse(swarm.manifest, Trainer(swarm.manifest, task), dict.fromkeys(peers, shard))
-    digests = [done.state.digest.hex() for done in rehearsed]
+    digests = swarm.rehearsed(*"abcd")
     assert digests == [done.state_digest for done in swarm.rounds("a").values()]
     assert {status.round.state_digest for status in statuses if status} == {digests[-1]}

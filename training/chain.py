@@ -111,10 +111,10 @@ def _fault(head: Head, votes: tuple[Signed[Vote], ...]) -> str | None:
     if len({vote.body.view for vote in votes}) != 1:
         return "votes of several views, or none"
     founding = votes[0].body.step == "found"
-    expected_round = head.number if founding else head.number - 1
+    expected = (head.id, head.parent, head.number if founding else head.number - 1)
     for vote in votes:
         body = vote.body
-        if (body.value, body.base, body.round) != (head.id, head.parent, expected_round):
+        if (body.value, body.base, body.round) != expected:
             return "a vote for something else"
         if body.step != ("found" if founding else "close") or vote.signer not in head.members:
             return "a vote of another step or by a stranger"

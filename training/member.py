@@ -281,7 +281,9 @@ class Member:
 
     def _go_on_alone(self, now_s: float) -> list[Effect]:
         """Without a quorum for the stall time: a branch of one."""
-        if self.round is None or self.certificate is None or self.target is not None or self.stopping:
+        if self.round is None or self.target is not None or self.stopping:
+            return []
+        if not self._stall.is_long(now_s, self.pace):
             return []
         round_, head = self.round, self.round.head
         if not self._stall.is_over(

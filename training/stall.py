@@ -52,12 +52,12 @@ class Stall:
 
     def alive(self, peers: Iterable[str], now_s: float, pace: Pace) -> set[str]:
         """Those of some peers, and ourselves, that were heard of lately."""
-        heard_s = self._heard_s
-        return {
-            peer
-            for peer in peers
-            if peer == self._me or (peer in heard_s and now_s - heard_s[peer] < pace.stall_s)
-        }
+        after_s = now_s - pace.stall_s
+        return {peer for peer in peers if peer == self._me or self._heard_s.get(peer, after_s) > after_s}
+
+    def is_long(self, now_s: float, pace: Pace) -> bool:
+        """Whether no head was adopted for the stall time."""
+        return now_s - self._since_s >= pace.stall_s
 
     def has_quorum(self, electors: tuple[str, ...], now_s: float, pace: Pace) -> bool:
         """Whether enough of the electors are alive to decide anything."""

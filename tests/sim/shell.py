@@ -19,7 +19,7 @@ from dhtnode.identity import Identity
 from dhtnode.manifest import WireSection
 from dhtnode.records import Body, Signed
 from training import codec, outer
-from training.chain import Certificate, open_certificate
+from training.chain import Certificate
 from training.contribution import Contribution, check_part, result_root
 from training.events import (
     Adopt,
@@ -267,7 +267,7 @@ class Node:
         for record in reply.records:
             self.on(RecordArrived(self.world.opened(record), other.peer_id))
         if reply.certificate is not None:
-            self.on(HeadOffered(open_certificate(reply.certificate, SWARM, other.peer_id)))
+            self.on(HeadOffered(self.world.certificate(reply.certificate, other)))
 
     # Effects
 

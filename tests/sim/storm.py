@@ -37,7 +37,7 @@ class Storm:
             loss=rng.choice([0, 0.05, 0.2, 0.3]),
             repeat=rng.choice([0, 0.1, 0.3]),
             delay_s=rng.choice([0.01, 0.05, 0.3]),
-            state_delays=rng.choice([2, 5, 50]),
+            state_delays=rng.choice([2, 5, 20]),
         )
         self.late = set(rng.sample(range(1, count), rng.randrange(0, count // 2)))
 

@@ -24,6 +24,7 @@ from dhtnode.manifest import FORMAT, DataSection, InnerSection, RoundSection, Ta
 from dhtnode.records import Body, Signed, open_record
 from tests.sim.shell import SHAPE, SWARM, WIRE, Node
 from tests.sim.witness import Witness
+from training.chain import Certificate, open_certificate
 from training.events import Event, RecordArrived
 from training.messages import KINDS, Head
 from training.roster import ordered
@@ -106,6 +107,7 @@ class World:
         self.peers = {node.peer_id: node for node in self.nodes}
         self._trace = hashlib.sha256()
         self._opened: dict[bytes, Signed[Body]] = {}
+        self._certificates: dict[bytes, Certificate] = {}
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._sequence = 0
 
@@ -183,6 +185,12 @@ class World:
         if wire not in self._opened:
             self._opened[wire] = open_record(wire, SWARM, KINDS)
         return self._opened[wire]
+
+    def certificate(self, wire: bytes, sender: Node) -> Certificate:
+        """The same for a certificate."""
+        if wire not in self._certificates:
+            self._certificates[wire] = open_certificate(wire, SWARM, sender.peer_id)
+        return self._certificates[wire]
 
     def by_id(self, peer_id: str) -> Node:
         return self.peers[peer_id]

@@ -159,6 +159,11 @@ class Closing:
         results = self.butterfly.select(head.results)
         return accepted_commitments(self.plan, results) if results else ()
 
+    @property
+    def lacks_records(self) -> bool:
+        """Whether results that the proposed head names were not announced here."""
+        return any(self._pool.get(id_, Result) is None for id_ in self._proposed_results())
+
     def _proposed_results(self) -> tuple[bytes, ...]:
         value = self.agreement.proposed_value()
         try:

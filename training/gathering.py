@@ -187,6 +187,12 @@ class Gathering:
         gone = self.agreement.leader(self.agreement.view) in self._left
         return gone and self._everybody_is_in and not self.agreement.has_proposal
 
+    @property
+    def lacks_records(self) -> bool:
+        """Whether commitments of the proposed roster are not here."""
+        value = self.agreement.proposed_value()
+        return value is not None and self._commitments_of(value) is None
+
     def _expected_count(self) -> int:
         return max(len(self.expected | set(self._pool.commitments)), self._enough)
 

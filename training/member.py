@@ -33,7 +33,7 @@ from training.events import (
     Tick,
 )
 from training.gathering import RoundContext
-from training.messages import MAX_MEMBERS, Commitment, Head
+from training.messages import MAX_MEMBERS, Commitment, Head, Proposal
 from training.pace import Pace
 from training.pool import RecordPool
 from training.round import Phase, Round
@@ -150,7 +150,10 @@ class Member:
         if self.round is not None and base == self.round.base:
             if event.record not in self.round.pool:
                 self._hear(event.record.signer, now_s)  # an old word, repeated, is no sign of life
-            return self.round.on(event, now_s)
+            effects = self.round.on(event, now_s)
+            if isinstance(event.record.body, Proposal) and self.round.lacks_records:
+                effects += self._ask(event.record.signer, now_s)
+            return effects
         if self._previous is not None and base == self._previous.base:
             self._previous.add(event.record)
             return []

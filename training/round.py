@@ -112,6 +112,11 @@ class Round:
         """Whether the work of a majority is here: from now on only agreement is missing."""
         return self._gathering.is_ripe
 
+    @property
+    def lacks_records(self) -> bool:
+        """Whether the value on the table names records that are not here: its leader has them."""
+        return self.closing.lacks_records if self.closing else self._gathering.lacks_records
+
     def reason(self, now_s: float) -> str:
         """Why the round is where it is, for `status`."""
         if self.closing is None:

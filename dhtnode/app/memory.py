@@ -56,11 +56,15 @@ class Memory:
         round_no: int = record.body.round  # type: ignore[attr-defined]
         self._store.journal(round_no, record.id.hex(), record.wire)
 
-    def own(self, newest_round: int) -> list[Signed[Body]]:
-        """Own records of the rounds that may still matter."""
+    def own(self) -> list[Signed[Body]]:
+        """Own records of the rounds that may still matter: around every head on the disk.
+
+        Who has changed to another branch stands on a head with a smaller number than the one before.
+        """
+        numbers = [self._open(wire).head.number for wire in self._head_wires()] or [0]
         wires = [
             wire
-            for round_no in range(max(0, newest_round - HEADS_KEPT), newest_round + HEADS_KEPT + 1)
+            for round_no in range(max(0, min(numbers) - HEADS_KEPT), max(numbers) + HEADS_KEPT + 1)
             for wire in self._store.journaled(round_no).values()
         ]
         return [open_record(wire, self._swarm_id, KINDS, self._peer_id) for wire in wires]

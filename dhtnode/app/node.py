@@ -210,7 +210,7 @@ class Node:
         await network.subscribe(TOPIC, self._on_gossip)
         network.died.add_done_callback(self._on_daemon_death)
 
-        own = self._memory.own(self._memory.newest_round())
+        own = self._memory.own()
         library.add_state(trainer.genesis())
         newest = self._memory.newest_head(trainer.shape)
         if newest is None and not own and self._founds(network):

@@ -49,10 +49,10 @@ SINGLE: dict[str, Any] = {**REFERENCE, "lr": 4e-3}
 POINTS = 10
 """Evaluations along a run."""
 SWEEP = [
-    *(("fp32", every) for every in (2.0, 6.6, 20.0, 50.0)),
-    *(("int8", every) for every in (6.6, 25.0)),
-    *(("int4", every) for every in (6.6, 12.5)),
-    *(("int2", every) for every in (6.6, 20.0)),
+    *(("fp32", every) for every in (2.0, 6.7, 20.0, 50.0)),
+    *(("int8", every) for every in (6.7, 25.0)),
+    *(("int4", every) for every in (6.7, 12.5)),
+    *(("int2", every) for every in (6.7, 20.0)),
 ]
 """What the curve of loss against bytes is made of: codec, mean inner steps between synchronisations."""
 FRACTIONS = (0.7, 0.85, 1.0)
@@ -69,7 +69,7 @@ class Setting:
     kind: str = "swarm"
     """`swarm`, `dp` (global batch, synchronous) or `single` (one node's batch, as many tokens)."""
     seed: int = 0
-    every: float = 6.6
+    every: float = 6.7
     """Mean inner steps between synchronisations."""
     power: float = 1.7
     """Rounds end at steps N (r / R)^power: above 1, rounds are short early and long later."""

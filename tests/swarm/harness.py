@@ -171,6 +171,15 @@ class Swarm:
         self.until_round(goal, *names)
         return goal
 
+    def until_members(self, *names: str) -> None:
+        """Wait until just these nodes make up the roster, as each of them sees it."""
+        peers = {self.reachable(name).peer_id for name in names}
+        for name in names:
+            self.until(
+                f"{name} sees {names} in the roster",
+                lambda name=name: (status := self.status(name)) and set(status.round.roster) == peers,
+            )
+
     def ended(self, name: str) -> int:
         """Wait until a node's process has ended; its exit code."""
         process = self.nodes[name].process

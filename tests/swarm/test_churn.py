@@ -42,7 +42,7 @@ def test_a_node_that_dies_in_any_phase_is_missed_and_comes_back(make_swarm: Make
         last_rounds.append(max(swarm.rounds("d"), default=-1))
         swarm.start("d", command=doomed(phase) if phase else RUN)
         swarm.until_round(at_death + 2, *"abc")
-    swarm.until("d takes part again", lambda: max(swarm.receipts("d")) > last_rounds[-1])
+    swarm.until_members(*"abcd")
     swarm.go_on(*"abcd")
     assert swarm.reachable("d").peer_id == me
     assert all(rounds_missed(swarm, "d", last) < 3 for last in last_rounds)
@@ -75,8 +75,7 @@ def test_a_latecomer_with_nothing_but_the_manifest(make_swarm: MakeSwarm, tmp_pa
     empty = swarm.folder / "d"
     assert not empty.exists()
     swarm.start("d")
-    swarm.reachable("d")
-    swarm.until("d takes part", lambda: swarm.receipts("d"))
+    swarm.until_members(*"abcd")
     swarm.go_on(*"abcd")
     assert (empty / "data" / str(swarm.manifest.terms.data.digest)).read_bytes() == text.read_bytes()
     assert rounds_missed(swarm, "d") <= 1, "it takes part in the round it came into, or in the next"
@@ -89,16 +88,15 @@ def test_nodes_that_are_asked_to_stop_leave_cleanly(make_swarm: MakeSwarm) -> No
     for name in "abc":
         swarm.start(name)
     for leaver, number in (("c", signal.SIGTERM), ("a", signal.SIGINT)):
-        others = set("abc") - {leaver}
-        swarm.go_on(*"abc")
+        swarm.until_members(*"abc")
         swarm.nodes[leaver].process.send_signal(number)
         assert swarm.ended(leaver) == 0
-        swarm.go_on(*others)
+        swarm.until_members(*set("abc") - {leaver})
         left = offline_status(Home(swarm.folder / leaver))
         assert not left.running
         assert left.round.state_digest == swarm.rounds("b")[left.round.number - 1].state_digest
         swarm.start(leaver)
-    swarm.go_on(*"abc")
+    swarm.until_members(*"abc")
     swarm.assert_identical()
 
 

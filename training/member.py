@@ -88,11 +88,6 @@ class Member:
 
     # Beginnings
 
-    def found(self, state: bytes, now_s: float) -> list[Effect]:
-        """Begin a swarm: nobody is there to join."""
-        certificate = found(self.context.identity, self.context.swarm_id, None, state)
-        return self._adopt(certificate, (), now_s)
-
     def remember(self, own: Iterable[Signed[Body]]) -> None:
         """Be bound by what was said before a restart, in whichever round it was said."""
         for record in own:

@@ -19,7 +19,7 @@ from dhtnode.identity import Identity
 from dhtnode.manifest import WireSection
 from dhtnode.records import Body, Signed
 from training import codec, outer
-from training.chain import Certificate
+from training.chain import Certificate, found
 from training.contribution import Contribution, check_part, result_root
 from training.events import (
     Adopt,
@@ -176,12 +176,14 @@ class Node:
         self.results.update(self.disk.results)
         genesis = self.world.genesis
         self.states[genesis.digest] = genesis
+        if founder and not self.disk.heads:
+            first = found(self.identity, SWARM, None, genesis.digest)
+            self._write(first, genesis)
+            self.world.witness.adopted(self.peer_id, self.life, first, genesis)
         if self.disk.heads:
             newest = self.disk.heads[-1]
             self.states[newest.head.state] = self.disk.states[newest.head.state]
             self.do(self.member.resume(newest, self.disk.journal, self.now_s))
-        elif founder:
-            self.do(self.member.found(genesis.digest, self.now_s))
         else:
             self.member.remember(self.disk.journal)
         self.later(self.world.rng.random() * TICK_S, self._tick)

@@ -31,13 +31,13 @@ def patience_s(node: Node) -> float:
     return sum(limits.values()) + 2 * limits["reduce"] + limits["close"] + limits["roster"]
 
 
-def chosen(world: World, role: str) -> Node:
-    """The node of a role in the round that the whole swarm is about to play."""
-    head = world.nodes[0].head
-    assert head is not None
-    leaders = {role: world.leader(head.head, role) for role in ("leader", "close-leader")}
-    others = [node for node in world.nodes if node not in leaders.values()]
-    return leaders.get(role, others[0])
+def plays(world: World, node: Node, role: str) -> bool:
+    """Whether a node has this role in the round that it is in."""
+    assert node.head is not None
+    leads = [
+        purpose for purpose in ("leader", "close-leader") if world.leader(node.head.head, purpose) is node
+    ]
+    return role in leads or (role == "member" and not leads)
 
 
 def check_recovery(world: World, victim: Node, before: int) -> None:
@@ -64,12 +64,17 @@ def check_recovery(world: World, victim: Node, before: int) -> None:
 
 @pytest.mark.parametrize("phase", PHASES, ids=lambda phase: phase.value)
 @pytest.mark.parametrize("role", ["leader", "close-leader", "member"])
-def test_killed_in(phase: Phase, role: str) -> None:
-    world = warmed_up()
-    before = max(world.numbers())
-    world.run_until(lambda: world.all_at(before), 30)
-    victim = chosen(world, role)
-    world.run_until(lambda: victim.phase is phase and victim.number == before, 60)
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_in(phase: Phase, role: str, seed: int) -> None:
+    world = warmed_up(seed, rounds=14)
+
+    def dying() -> Node | None:
+        return next((node for node in world.nodes if node.phase is phase and plays(world, node, role)), None)
+
+    world.run_until(lambda: dying() is not None, 60)
+    victim = dying()
+    assert victim is not None
+    before = victim.number
     victim.crash()
     check_recovery(world, victim, before)
 

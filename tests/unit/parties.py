@@ -1,0 +1,136 @@
+"""People, heads and signed records for the tests of the protocol cores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from dhtnode.digest import digest
+from dhtnode.identity import Identity
+from dhtnode.manifest import DataSection, InnerSection, RoundSection, TaskSection, Terms, WireSection
+from dhtnode.records import Body, Signed, open_record, sign
+from training.chain import Certificate, found
+from training.events import Plan
+from training.gathering import RoundContext
+from training.messages import KINDS, Commitment, Head, Result, Vote
+from training.partition import partition
+from training.roster import ordered, quorum
+from validation.commitment import find_fault
+
+SWARM = digest("swarm", "unit")
+CHUNKS = 8
+
+
+@lru_cache(maxsize=512)
+def person(index: int) -> Identity:
+    return Identity.from_seed(digest("person", index))
+
+
+def people(count: int) -> list[Identity]:
+    return [person(index) for index in range(count)]
+
+
+def ids(persons: Sequence[Identity]) -> tuple[str, ...]:
+    return tuple(identity.peer_id for identity in persons)
+
+
+def by_id(peer: str) -> Identity:
+    return next(person(index) for index in range(300) if person(index).peer_id == peer)
+
+
+def terms(**round_settings: Any) -> Terms:
+    return Terms(
+        format=1,
+        name="unit",
+        creator=person(0).peer_id,
+        task=TaskSection(kind="none"),
+        data=DataSection(mode="private"),
+        inner=InnerSection(steps=((0, 10),)),
+        wire=WireSection(block_elems=32, chunk_elems=256),
+        round=RoundSection(**{"rounds": 100, "first_deadline_s": 20.0, **round_settings}),
+    )
+
+
+def context(identity: Identity, **round_settings: Any) -> RoundContext:
+    return RoundContext(
+        identity=identity,
+        swarm_id=SWARM,
+        terms=terms(**round_settings),
+        chunk_count=CHUNKS,
+        device="unit/fp32",
+        find_fault=find_fault,
+    )
+
+
+def head_of(persons: Sequence[Identity], **changes: Any) -> Head:
+    """The head of a swarm that these people have brought to its seventh round."""
+    first = found(persons[0], SWARM, None, digest("state", 0)).head
+    head = msgspec.structs.replace(
+        first,
+        number=7,
+        parent=digest("parent"),
+        state=digest("state", 7),
+        members=ids(persons),
+        tokens=7_000,
+        accepted=(digest("accepted"),),
+        results=(digest("result"),),
+    )
+    return msgspec.structs.replace(head, **changes)
+
+
+def vote_for(identity: Identity, head: Head, **changes: Any) -> Signed[Vote]:
+    vote = Vote(round=head.number - 1, base=head.parent, step="close", view=0, value=head.id)
+    return sign(identity, SWARM, msgspec.structs.replace(vote, **changes))
+
+
+def certified(persons: Sequence[Identity], head: Head) -> Certificate:
+    """A head with the votes of just a majority."""
+    return Certificate(head, tuple(vote_for(identity, head) for identity in persons[: quorum(head.members)]))
+
+
+def commit(identity: Identity, head: Head, **changes: Any) -> Signed[Commitment]:
+    commitment = Commitment(
+        round=head.number,
+        base=head.id,
+        start=head.state,
+        steps=10,
+        tokens=80,
+        weight=80,
+        parts=digest("parts", identity.peer_id),
+        loss_micro=1_000_000,
+        bandwidth=100,
+        device="unit/fp32",
+    )
+    return sign(identity, SWARM, msgspec.structs.replace(commitment, **changes))
+
+
+def plan_of(persons: Sequence[Identity], head: Head, bandwidths: Sequence[int] | None = None) -> Plan:
+    """A certified roster of these people, in roster order."""
+    shares = dict(zip(ids(persons), bandwidths or [1] * len(persons), strict=True))
+    members = ordered(ids(persons), head.state, head.number, "roster")
+    return Plan(
+        round=head.number,
+        base=head.id,
+        roster=digest("roster", *members),
+        commitments_N=tuple(commit(by_id(peer), head, bandwidth=shares[peer]) for peer in members),
+        ranges_N=tuple(partition(CHUNKS, [shares[peer] for peer in members])),
+    )
+
+
+def result_of(identity: Identity, plan: Plan, part: int, **changes: Any) -> Signed[Result]:
+    result = Result(
+        round=plan.round,
+        base=plan.base,
+        roster=plan.roster,
+        part=part,
+        included=tuple(range(len(plan.members))),
+        root=digest("root", part),
+    )
+    return sign(identity, SWARM, msgspec.structs.replace(result, **changes))
+
+
+def over_the_wire(record: Signed[Body]) -> Signed[Body]:
+    return open_record(record.wire, SWARM, KINDS, record.signer)

@@ -15,7 +15,7 @@ from typing import Any
 import msgpack
 
 from dhtnode.errors import DhtnodeError
-from dhtnode.files import replacing
+from dhtnode.files import disk_errors, replacing
 from dhtnode.home import Home
 from dhtnode.records import Body, Signed, open_record
 from dhtnode.store import Store
@@ -73,8 +73,7 @@ class Memory:
 
     def keep_work(self, base: bytes, work: Contribution) -> None:
         """Write the encoded update of a round; older ones go. Blocks: call it in a thread."""
-        folder = self._home.root / "work"
-        folder.mkdir(mode=0o700, exist_ok=True)
+        folder = self._folder("work")
         with replacing(folder / base.hex()) as draft:
             draft.write_bytes(msgpack.packb(list(work.chunks_K)))
         _keep_newest(folder)
@@ -97,9 +96,8 @@ class Memory:
         promises that its parts can be had. If all who hold them lost them in a crash, the round could
         never be closed.
         """
-        path = self._home.root / "results" / base.hex()
+        path = self._folder("results") / base.hex()
         with self._writing_results:
-            path.parent.mkdir(mode=0o700, exist_ok=True)
             before = _read_results(path) if path.exists() else {}
             with replacing(path) as draft:
                 draft.write_bytes(msgpack.packb({**before, **results}))
@@ -108,7 +106,7 @@ class Memory:
     def results(self) -> list[tuple[bytes, list[bytes]]]:
         """All reduced parts on disk, each with the base of its round. Read once, at the start."""
         found: list[tuple[bytes, list[bytes]]] = []
-        folder = self._home.root / "results"
+        folder = self._folder("results")
         for path in sorted(folder.glob("[!.]*")):  # a killed writer leaves a draft behind
             found += [(bytes.fromhex(path.name), chunks) for chunks in _read_results(path).values()]
         return found
@@ -158,6 +156,12 @@ class Memory:
             return open_certificate(wire, self._swarm_id, self._peer_id)
         except DhtnodeError as error:
             raise AssertionError(f"an own certificate on disk does not verify: {error}") from error
+
+    def _folder(self, name: str) -> Path:
+        folder = self._home.root / name
+        with disk_errors(folder):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
 
     def _path(self, digest: bytes) -> Path:
         return self._home.checkpoints / f"{digest.hex()}.safetensors"

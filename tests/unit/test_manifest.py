@@ -134,7 +134,7 @@ def test_any_changed_letter_of_the_file_is_refused(data: st.DataObject) -> None:
         ({"round__stall_s": float("nan")}, "at `round.stall_s`"),
         ({"inner__options": {"lr": float("nan")}}, "inner.options holds a number that is not finite"),
         ({"task__options": {"b": [1.0, float("inf")]}}, "task.options holds a number that is not finite"),
-        ({"wire__codec": "int3"}, "Invalid enum value 'int2' at `wire.codec`"),
+        ({"wire__codec": "int3"}, "Invalid enum value 'int3' at `wire.codec`"),
         ({"data__mode": "secret"}, "at `data.mode`"),
         ({"data__digest": "ABC"}, "at `data.digest`"),
         ({"data__digest": None}, "data.digest is missing"),

@@ -169,9 +169,9 @@ class Gathering:
 
     @property
     def expected(self) -> set[str]:
-        """Members and newcomers that have not said that they go."""
+        """Members and newcomers whose commitment is waited for: not those who go, nor who signed two."""
         ready = {record.signer for record in self._pool.of(Ready)}
-        return (set(self._head.members) | ready) - self._left
+        return (set(self._head.members) | ready) - self._left - self._pool.equivocators
 
     @property
     def _left(self) -> set[str]:

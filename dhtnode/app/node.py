@@ -38,6 +38,7 @@ from training.inner import Trainer
 from training.library import Library
 from training.member import Member
 from training.messages import KINDS
+from training.outer import DivergedError
 from training.state import State
 from training.sync import MAX_SYNC_BYTES, open_sync_reply
 from training.tasks import load_task
@@ -96,8 +97,11 @@ class Node:
                 f"the network daemon died: {self._daemon_death}; start the node again, nothing is lost",
                 Exit.NETWORK,
             )
-        if isinstance(results[0], BaseException) and not isinstance(results[0], asyncio.CancelledError):
-            raise results[0]
+        failure = results[0]
+        if isinstance(failure, DivergedError):
+            raise ConfigError(str(failure), Exit.FAILED) from failure
+        if isinstance(failure, BaseException) and not isinstance(failure, asyncio.CancelledError):
+            raise failure
         return Exit.OK
 
     def _on_signal(self) -> None:

@@ -28,7 +28,7 @@ from dhtnode.status import (
     TrainingPart,
     totals,
 )
-from dhtnode.store import RoundSummary, Store, StoredRecord
+from dhtnode.store import MOST_PEERS, RoundSummary, Store, StoredRecord
 from rewards.receipts import receipts_of
 from training.events import Adopt
 from training.inner import LocalWork
@@ -151,10 +151,13 @@ class Report:
             self._phases.enter(phase)
 
     def blamed(self, peer: str, reason: str, detail: str = "") -> None:
-        log.info("rejected: %s from %s %s", reason, peer or "unknown peer", detail)
         self._store.count_rejected(peer, reason)
+        if peer not in self._rejected and len(self._rejected) >= MOST_PEERS:
+            peer = ""
         counts = self._rejected.setdefault(peer, {})
-        counts[reason] = counts.get(reason, 0) + 1
+        count = counts[reason] = counts.get(reason, 0) + 1
+        if count & (count - 1) == 0:  # 1, 2, 4, 8 ...: a flood of offences must not flood the log
+            log.info("rejected: %s from %s, %d so far %s", reason, peer or "unknown peer", count, detail)
 
     def notice(self, text: str) -> None:
         if not self._notices or self._notices[-1] != text:

@@ -277,7 +277,7 @@ class Streams:
         try:
             await handler(stream)
         except RemoteProtocolError as error:
-            log.info("dropped a stream: %s", error)
+            log.debug("dropped a stream: %s", error)
             self.on_misbehaviour(error.peer, error.reason)
         except TransportError as error:
             log.debug("stream failed: %s", error)

@@ -13,7 +13,7 @@ from dhtnode.identity import Identity
 from dhtnode.manifest import DataSection, InnerSection, RoundSection, TaskSection, Terms, WireSection
 from dhtnode.records import Body, Signed, open_record, sign
 from training.chain import Certificate, found
-from training.events import Plan
+from training.events import Plan, Work
 from training.gathering import RoundContext
 from training.messages import KINDS, Commitment, Head, Result, Vote
 from training.partition import partition
@@ -22,6 +22,7 @@ from validation.commitment import find_fault
 
 SWARM = digest("swarm", "unit")
 CHUNKS = 8
+WORK = Work(steps=10, tokens=80, weight=80, parts=bytes(32), loss_micro=1_000_000, bandwidth=100)
 
 
 @lru_cache(maxsize=512)

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
 from dhtnode.records import Body, Signed, sign
-from tests.unit.parties import SWARM, by_id, commit, context, head_of, ids, people
-from training.events import Work
+from tests.unit.parties import SWARM, WORK, by_id, commit, context, head_of, ids, people
 from training.gathering import MAX_SHARE, Gathering, capped
 from training.messages import (
     MAX_MEMBERS,
@@ -37,7 +36,6 @@ from training.roster import ordered
 
 PEOPLE = people(4)
 HEAD = head_of(PEOPLE)
-WORK = Work(steps=10, tokens=80, weight=80, parts=bytes(32), loss_micro=1_000_000, bandwidth=100)
 DEADLINE_S = 20.0
 
 

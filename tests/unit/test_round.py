@@ -22,7 +22,6 @@ from tests.unit.parties import (
     plan_of,
     result_of,
 )
-from tests.unit.test_gathering import WORK
 from training.chain import Certificate
 from training.events import (
     Applied,

@@ -12,6 +12,7 @@ from dhtnode.identity import Identity
 from dhtnode.records import Signed, sign
 from tests.unit.parties import (
     SWARM,
+    WORK,
     by_id,
     certified,
     commit,

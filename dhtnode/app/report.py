@@ -157,7 +157,8 @@ class Report:
         counts = self._rejected.setdefault(peer, {})
         count = counts[reason] = counts.get(reason, 0) + 1
         if count & (count - 1) == 0:  # 1, 2, 4, 8 ...: a flood of offences must not flood the log
-            log.info("rejected: %s from %s, %d so far %s", reason, peer or "unknown peer", count, detail)
+            more = f": {detail}" if detail else ""
+            log.info("rejected: %s from %s, %d so far%s", reason, peer or "unknown peer", count, more)
 
     def notice(self, text: str) -> None:
         if not self._notices or self._notices[-1] != text:

@@ -124,6 +124,11 @@ def test_an_identity_that_runs_already(make_swarm: MakeSwarm) -> None:
     swarm.go_on("a")
 
 
+def test_training_that_diverges(make_swarm: MakeSwarm) -> None:
+    swarm = make_swarm({"inner.optimizer": "SGD", "inner.options.lr": 1e30, "inner.clip_norm": 0.0})
+    assert re.search(r"(loss is|not finite).*lower inner.options.lr", refusal(line(swarm), Exit.FAILED))
+
+
 def test_a_full_disk(make_swarm: MakeSwarm) -> None:
     """It ends with one line, and with space again it goes on as if nothing had happened."""
     swarm = make_swarm(rounds=12, inner_steps="1")

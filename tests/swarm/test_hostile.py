@@ -1,0 +1,103 @@
+"""Peers that keep no rule: what they send is dropped and counted, and the others go on."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dhtnode.home import data_cache
+from dhtnode.identity import Identity
+from tests.swarm.conftest import MakeSwarm
+from tests.swarm.harness import Swarm
+
+HERE = Path(__file__).parent
+
+
+@contextmanager
+def stranger(swarm: Swarm, door: str) -> Iterator[tuple[str, str]]:
+    """Runs stranger.py inside the block. Yields its peer id and address."""
+    key, log = swarm.folder / "stranger.key", swarm.folder / "stranger.log"
+    peer_id = Identity.load_or_create(key).peer_id
+    command = [sys.executable, "-P", str(HERE / "stranger.py"), str(key), str(swarm.manifest_path), door]
+    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT) as process:
+        try:
+            address = swarm.until("the stranger is up", lambda: log.read_text().partition("\n")[0])
+            yield peer_id, address
+            assert process.poll() is None, log.read_text()
+        finally:
+            process.kill()
+
+
+def counted(swarm: Swarm, peer_id: str, names: str = "abc") -> set[str]:
+    """Reasons for which some of these nodes have dropped what the peer sent."""
+    statuses = [swarm.reachable(name) for name in names]
+    return {reason for status in statuses for reason in status.rejected_by_peer.get(peer_id, {})}
+
+
+def assert_unharmed(swarm: Swarm) -> None:
+    """The honest nodes go on together, and nothing of it was an error of theirs."""
+    swarm.go_on(*"abc")
+    swarm.assert_identical(*"abc")
+    for name in "abc":
+        assert "Traceback" not in swarm.nodes[name].output.read_text()
+
+
+def test_a_stranger_that_sends_rubbish_everywhere(make_swarm: MakeSwarm, tmp_path: Path) -> None:
+    """And a newcomer that knows nobody else: it gets what it needs from the others all the same."""
+    text = tmp_path / "text.txt"
+    text.write_bytes(bytes(range(32, 127)) * 5000)
+    swarm = make_swarm(min_peers=3, inner_steps="40", data=text)
+    for name in "abc":
+        swarm.start(name)
+    swarm.until_round(2)
+    shutil.rmtree(data_cache())
+    expected = {
+        "bad-certificate",
+        "bad-commitment",
+        "bad-part",
+        "bad-result",
+        "bad-signature",
+        "bad-sync",
+        "equivocation",
+        "flood",
+        "malformed",
+        "oversized",
+        "oversized-request",
+        "schema",
+        "unknown-kind",
+    }
+    with stranger(swarm, swarm.reachable("a").addresses[0]) as (peer_id, address):
+        swarm.until(f"the stranger is caught at {expected}", lambda: counted(swarm, peer_id) >= expected)
+        swarm.start("d", peer=address)
+        swarm.until_round(swarm.go_on(*"abc"), "d")
+    assert_unharmed(swarm)
+    swarm.assert_identical(*"abcd")
+    assert counted(swarm, peer_id) == expected
+    assert "bad-chunk" in counted(swarm, peer_id, "d")
+    assert {peer for name in "abcd" for peer in swarm.reachable(name).rejected_by_peer} == {peer_id}
+
+
+def test_a_member_that_cheats(make_swarm: MakeSwarm) -> None:
+    """Scales that are no numbers, bytes it did not commit to, too few of them, too much weight."""
+    swarm = make_swarm(min_peers=4)
+    for name in "abc":
+        swarm.start(name, "--log-level", "debug")
+    mole = swarm.start("mole", command=(sys.executable, "-P", str(HERE / "mole.py")))
+    peer_id = swarm.reachable("mole").peer_id
+    expected = {"bad-part", "bad-result", "bad-commitment"}
+    swarm.until(f"the mole is caught at {expected}", lambda: counted(swarm, peer_id) >= expected)
+    for words in (
+        "scale is NaN or infinite",
+        "is not what it committed to",
+        "something else than its tokens",
+    ):
+        swarm.until(words, lambda words=words: words in swarm.nodes["a"].output.read_text())
+    assert mole.process.poll() is None, mole.output.read_text()
+    assert_unharmed(swarm)
+    assert counted(swarm, peer_id) == expected
+    rounds = swarm.rounds("a").values()
+    assert {3, 4} <= {done.members for done in rounds}, "its offences are left out, its honest work is not"

@@ -146,9 +146,23 @@ class Closing:
         return self.agreement.advance(now_s, self._make_head, self._acceptable)
 
     def outcome(self) -> Certificate | None:
-        """How the round closed, once a majority has voted for it."""
+        """How the round closed, once a majority has voted for it.
+
+        None, too, if a dishonest majority has voted for what is no head of this round.
+        """
         decision = self.agreement.decision
-        return Certificate(decode_value(decision.value, Head), decision.votes) if decision else None
+        if decision is None:
+            return None
+        try:
+            head = decode_value(decision.value, Head)
+        except ValueError:
+            return None
+        follows = (head.number, head.parent, head.members) == (
+            self._head.number + 1,
+            self._head.id,
+            self.plan.members,
+        )
+        return Certificate(head, decision.votes) if follows else None
 
     def reached(self, head: Head) -> bool:
         """Whether our own outer step led to this head's state."""

@@ -127,6 +127,8 @@ class Gathering:
         commitments_N = self._commitments_of(decision.value) if decision else None
         if decision is None or commitments_N is None:
             return None
+        if len({commitment.signer for commitment in commitments_N}) != len(commitments_N):
+            return None  # no honest elector votes for it
         self._learn()
         bandwidths = capped([commitment.body.bandwidth for commitment in commitments_N])
         return Plan(

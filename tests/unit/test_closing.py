@@ -228,6 +228,28 @@ def test_a_majority_of_votes_is_the_outcome() -> None:
     assert desk.closing.accepted(outcome.head) == PLAN.commitments_N
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"garbage",
+        encode_value(head_after(number=9)),
+        encode_value(head_after(parent=bytes(32))),
+        encode_value(head_after(members=PLAN.members[:1])),
+    ],
+    ids=["garbage", "number", "parent", "members"],
+)
+def test_not_even_a_dishonest_majority_makes_an_outcome_of_nonsense(value: bytes) -> None:
+    desk = ready_desk()
+    body = Proposal(round=7, base=HEAD.id, step="close", view=0, value=value, promises=())
+    desk.hear(sign(by_id(ELECTORS[0]), SWARM, body))
+    vote = Vote(round=7, base=HEAD.id, step="close", view=0, value=value_digest(value))
+    for peer in ELECTORS:
+        if peer != ELECTORS[1]:
+            desk.hear(sign(by_id(peer), SWARM, vote))
+    assert desk.closing.agreement.decision is not None
+    assert desk.closing.outcome() is None
+
+
 def test_once_the_outcome_is_known_only_its_results_matter() -> None:
     desk = Desk(ELECTORS[1])
     desk.hold(*RESULTS)

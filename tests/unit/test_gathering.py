@@ -286,6 +286,16 @@ def test_a_decided_roster_becomes_a_plan() -> None:
     assert [index for owned in plan.ranges_N for index in owned] == list(range(8))
 
 
+def test_not_even_a_dishonest_majority_gets_one_into_a_plan_twice() -> None:
+    table = Table(follower())
+    both = [commit(leader(), HEAD), commit(leader(), HEAD, loss_micro=1)]
+    table.hear(both[0])
+    with pytest.raises(RemoteProtocolError):
+        table.hear(both[1])
+    assert votes_decide(table, both)
+    assert table.gathering.plan(2.0) is None
+
+
 def votes_decide(table: Table, commitments: Sequence[Signed[Commitment]]) -> bool:
     value = encode_value(Roster(commitments=tuple(commitment.id for commitment in commitments)))
     body = Proposal(round=7, base=HEAD.id, step="roster", view=0, value=value, promises=())

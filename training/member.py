@@ -234,7 +234,7 @@ class Member:
         if self.target is not None and not heavier(self.target.head, certificate.head):
             self.target = None
         if certificate.head.number >= self.context.terms.round.rounds:
-            return [AskPeer(peer) for peer in certificate.head.members if peer != self._me]
+            return [AskPeer(peer) for peer in sorted(self._company(certificate, now_s))]
         self.round = Round(self.context, certificate.head, self.pace, now_s)
         effects = self.round.restore(self._said.pop(self.round.base, ()), now_s)
         if self.stopping:
@@ -302,9 +302,13 @@ class Member:
     def _waits_for_others(self, last: Certificate, now_s: float) -> bool:
         """Whether a member of the last round may still need us to finish it, or to hear that we have."""
         waited_s = now_s - self._adopted_s
-        lagging = {peer for peer in last.head.members if self._arrived.get(peer) != last.id} - {self._me}
+        lagging = any(self._arrived.get(peer) != last.id for peer in self._company(last, now_s))
         enough_s = self.pace.stall_s if lagging else self.pace.reduce.limit_s + self.pace.close.limit_s
         return waited_s < enough_s
+
+    def _company(self, last: Certificate, now_s: float) -> set[str]:
+        """Who played the last round, or would have liked to."""
+        return (set(last.head.members) | self._stall.heard(now_s, self.pace)) - {self._me}
 
     # Exchange with a neighbour
 

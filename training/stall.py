@@ -55,6 +55,10 @@ class Stall:
         after_s = now_s - pace.stall_s
         return {peer for peer in peers if peer == self._me or self._heard_s.get(peer, after_s) > after_s}
 
+    def heard(self, now_s: float, pace: Pace) -> set[str]:
+        """All that were heard of lately, and we."""
+        return self.alive({*self._heard_s, self._me}, now_s, pace)
+
     def is_long(self, now_s: float, pace: Pace) -> bool:
         """Whether no head was adopted for the stall time."""
         return now_s - self._since_s >= pace.stall_s

@@ -298,6 +298,21 @@ def test_who_is_done_lets_the_others_know_before_it_goes() -> None:
     assert kinds(here.on(Tick(), here.pace.reduce.limit_s + here.pace.close.limit_s)) == ["Finished"]
 
 
+def test_who_is_done_waits_for_those_who_missed_the_last_roster() -> None:
+    here = member(rounds=9)
+    newcomer = person(8)
+    here.on(RecordArrived(commit(newcomer, HEAD), newcomer.peer_id), 1.0)
+    here.on(Heard(newcomer.peer_id), 1.0)
+    last = later(9)
+    here.on(HeadOffered(last), 2.0)
+    asked = [effect.peer for effect in here.on(StateFetched(last.id), 2.0) if isinstance(effect, AskPeer)]
+    assert newcomer.peer_id in asked
+    for identity in PEOPLE[1:]:
+        arrive(here, identity, 3.0, last.head)
+    assert here.on(Tick(), 20.0) == []
+    assert kinds(arrive(here, newcomer, 21.0, last.head)) == ["Finished"]
+
+
 def test_who_is_done_does_not_wait_for_the_dead() -> None:
     here = finished_member()
     assert here.on(Tick(), here.pace.stall_s - 0.1) == []

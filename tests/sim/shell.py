@@ -180,12 +180,13 @@ class Node:
             first = found(self.identity, SWARM, None, genesis.digest)
             self._write(first, genesis)
             self.world.witness.adopted(self.peer_id, self.life, first, genesis)
+        own = sorted(self.disk.journal, key=lambda record: record.id)  # the order in which a store gives them
         if self.disk.heads:
             newest = self.disk.heads[-1]
             self.states[newest.head.state] = self.disk.states[newest.head.state]
-            self.do(self.member.resume(newest, self.disk.journal, self.now_s))
+            self.do(self.member.resume(newest, own, self.now_s))
         else:
-            self.member.remember(self.disk.journal)
+            self.member.remember(own)
         self.later(self.world.rng.random() * TICK_S, self._tick)
         self.later(self.world.rng.random() * SYNC_S, self._sync)
 

@@ -10,7 +10,9 @@ view v>0   electors that lost patience promise to leave all views below v and te
 Any two majorities share an elector, so a decided value is found again by every later leader: two
 different values are never decided while electors keep their word. An elector that does not has
 signed the proof: two votes in one view, or a vote below a view that its promise had left. A leader
-believes a promise's vote only where it knows the proposal: an invented one binds nobody.
+believes a promise's vote only where it knows the proposal: an invented one binds nobody. Neither does
+a vote whose value no majority can have voted for: one member that alone votes for what nobody else
+can check would otherwise bind every later leader, and the round would never end.
 
 The clock of a view v>0 starts when a majority has come to it. So a minority waits in one view for
 as long as it is cut off, and is found there when the others are back.
@@ -23,7 +25,7 @@ Source: Lamport, "Paxos Made Simple" (2001), section 2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar, cast
 
@@ -167,7 +169,7 @@ class Agreement:
         if self.decision is not None or not self.is_elector:
             return []
         said = self._keep_pace(now_s)
-        said += self._lead(make_value)
+        said += self._lead(make_value, acceptable)
         said += self._vote(acceptable)
         return said
 
@@ -206,7 +208,7 @@ class Agreement:
                 promises[promise.signer] = promise
         if len(promises) < quorum(self.electors):
             raise RemoteProtocolError(record.signer, "bad-justification", f"{len(promises)} promises")
-        bound = _bound_value(promises.values())
+        bound = _bound_value(promises.values(), self.electors)
         if bound is not None and bound != value_digest(body.value):
             raise RemoteProtocolError(record.signer, "bad-justification", "another value was voted for")
         for promise in promises.values():
@@ -266,7 +268,9 @@ class Agreement:
         """Electors that are in a view or beyond it."""
         return sum(reached >= view for reached in self._view_of.values())
 
-    def _lead(self, make_value: Callable[[], bytes | None]) -> list[Signed[Body]]:
+    def _lead(
+        self, make_value: Callable[[], bytes | None], acceptable: Callable[[bytes], bool]
+    ) -> list[Signed[Body]]:
         if self.leader(self.view) != self._identity.peer_id or self.view in self._proposals:
             return []
         promises = {
@@ -276,10 +280,12 @@ class Agreement:
         }
         if self.view > 0 and len(promises) < quorum(self.electors):
             return []
-        bound = _bound_value(promises.values())
+        bound = _bound_value(promises.values(), self.electors)
         value = self._values.get(bound) if bound is not None else make_value()
         if value is None:
             return []
+        if bound is not None and len(promises) < len(self.electors) and not acceptable(value):
+            return []  # perhaps it becomes so, perhaps one more promise sets us free
         return [
             self._say(
                 Proposal(
@@ -324,11 +330,21 @@ def _is_possible(body: Promise) -> bool:
     return body.voted_view < body.view
 
 
-def _bound_value(promises: Iterable[Signed[Promise]]) -> bytes | None:
-    """Digest of the value that must be proposed again, if any promise tells of a vote."""
+def _bound_value(promises: Collection[Signed[Promise]], electors: Sequence[str]) -> bytes | None:
+    """Digest of the value that must be proposed again: the newest that may have been decided.
+
+    A value may have been decided in a view if those that promised and voted for it, then or later,
+    could make up a majority together with those that are not heard. Who voted later for something else
+    is counted as well: it may have voted for this one before.
+    """
     votes = [
         (promise.body.voted_view, promise.body.voted)
         for promise in promises
         if promise.body.voted_view is not None and promise.body.voted is not None
     ]
-    return max(votes)[1] if votes else None
+    unheard = len(electors) - len(promises)
+    for view, value in sorted(set(votes), reverse=True):
+        behind = sum(later > view or (later, voted) == (view, value) for later, voted in votes)
+        if behind + unheard >= quorum(electors):
+            return value
+    return None

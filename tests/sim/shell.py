@@ -114,6 +114,8 @@ class Node:
         self.fuse: int | None = None
         """Effects until a crash that nobody sees coming."""
         self.twist: Callable[[Effect], list[Effect]] = lambda effect: [effect]
+        self.serves = True
+        """Whether others get the results that it announces."""
         """What a dishonest or broken node does instead of an effect."""
         self._clock_rate = 1.0
         self._clock_offset_s = 0.0
@@ -399,7 +401,7 @@ class Node:
         source, rest = sources[0], sources[1:]
 
         def arrive() -> None:
-            if self.world.reachable(self, source) and root in source.results:
+            if self.world.reachable(self, source) and source.serves and root in source.results:
                 self.results[root] = source.results[root]
                 self.on(ResultFetched(base, result.id))
             else:

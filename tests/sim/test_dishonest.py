@@ -160,6 +160,16 @@ def test_two_results_for_one_part(seed: int) -> None:
     assert reasons(world) == {"equivocation"}
 
 
+@pytest.mark.parametrize("nodes", [3, 4, 5])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_result_that_nobody_gets(seed: int, nodes: int) -> None:
+    """It alone can vote for it, and its vote must not bind those who lead after it."""
+    world, liar, honest = swarm(seed, nodes)
+    liar.serves = False
+    finish(world, honest)
+    assert not reasons(world)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_part_that_was_not_committed_to(seed: int) -> None:
     world, liar, honest = swarm(seed)

@@ -199,6 +199,38 @@ def test_a_value_that_was_voted_for_is_proposed_again() -> None:
     assert proposed[0].body.value == first[0].body.value  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("size", [2, 3, 4, 5])
+def test_a_vote_that_no_majority_can_share_binds_nobody(size: int) -> None:
+    """The first leader votes for what nobody else can check; its promise is always the first to arrive."""
+    council = Council(size)
+    liar, honest = council.nodes[0], council.nodes[1:]
+    secret = b"value of " + liar.identity.peer_id.encode()
+    for _ in range(20):
+        said = liar.advance()
+        said += [record for node in honest for record in node.advance(lambda value: value != secret)]
+        for node in council.nodes:
+            for record in said:
+                node.core.on_record(record)
+            node.now_s += 0.0 if said else 64 * PATIENCE_S
+    decided = {node.core.decision.value for node in honest if node.core.decision}
+    assert len(decided) == 1
+    assert secret not in decided
+
+
+def test_what_may_have_been_decided_binds_though_most_have_voted_again_since() -> None:
+    """Decided in view 0 by a, b and c; a voted once more in view 1; c is not heard."""
+    a, b, c, d = people(4)
+    core = agreement(c, ids([a, b, c, d]))
+    for record in (
+        proposal(a, 0, b"decided"),
+        proposal(b, 1, b"decided", [promise(a, 1, 0, b"decided"), promise(b, 1, 0, b"decided"), promise(d, 1)]),
+    ):
+        core.on_record(record)
+    promises = [promise(a, 2, 1, b"decided"), promise(b, 2, 0, b"decided"), promise(d, 2)]
+    with pytest.raises(RemoteProtocolError, match="another value was voted for"):
+        core.on_record(proposal(c, 2, b"another", promises))
+
+
 def test_a_new_leader_is_free_if_nobody_had_voted() -> None:
     _, b, c = (Elector(identity, ids(people(3))) for identity in people(3))
     for node in (b, c):

@@ -89,7 +89,7 @@ def swarm_new(
         float | None, typer.Option(metavar="RATE", help="Learning rate of the inner steps.")
     ] = None,
     codec: Annotated[
-        Literal["int8", "int4", "fp32"] | None, typer.Option(help="Form of the updates on the wire.")
+        Literal["int8", "int4", "int2", "fp32"] | None, typer.Option(help="Form of the updates on the wire.")
     ] = None,
     peer: Annotated[
         list[str] | None,

@@ -223,7 +223,9 @@ def test_what_may_have_been_decided_binds_though_most_have_voted_again_since() -
     core = agreement(c, ids([a, b, c, d]))
     for record in (
         proposal(a, 0, b"decided"),
-        proposal(b, 1, b"decided", [promise(a, 1, 0, b"decided"), promise(b, 1, 0, b"decided"), promise(d, 1)]),
+        proposal(
+            b, 1, b"decided", [promise(a, 1, 0, b"decided"), promise(b, 1, 0, b"decided"), promise(d, 1)]
+        ),
     ):
         core.on_record(record)
     promises = [promise(a, 2, 1, b"decided"), promise(b, 2, 0, b"decided"), promise(d, 2)]

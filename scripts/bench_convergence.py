@@ -187,14 +187,15 @@ def run(setting: Setting) -> Outcome:
 
 def settings_for(args: argparse.Namespace) -> list[Setting]:
     """All runs of one benchmark, the longest first."""
-    base = Setting("swarm", args.steps, batch=args.batch, data=str(args.data or ""))
+    base = Setting("swarm", args.steps, lr=args.lr, batch=args.batch, data=str(args.data or ""))
+    reference = {**REFERENCE, "lr": args.reference_lr}
     jobs = []
     for seed in range(args.seeds):
         jobs.append(replace(base, seed=seed))
         for fraction in FRACTIONS:
             steps = round(args.steps * fraction)
             jobs.append(
-                replace(base, name=f"dp {fraction:g}", kind="dp", seed=seed, steps=steps, **REFERENCE)
+                replace(base, name=f"dp {fraction:g}", kind="dp", seed=seed, steps=steps, **reference)
             )
     jobs.append(replace(base, name="single", kind="single", steps=args.steps * NODES, **SINGLE))
     if not args.no_sweep:
@@ -346,6 +347,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, metavar="FILE", help="any text instead of the built-in one")
     parser.add_argument("--steps", type=int, default=1000, help="inner steps of each node")
     parser.add_argument("--batch", type=int, default=8, help="sequences of each node in one step")
+    parser.add_argument("--lr", type=float, default=Setting.lr, help="of the swarm's inner steps")
+    parser.add_argument(
+        "--reference-lr", type=float, default=REFERENCE["lr"], help="of data-parallel training"
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--no-sweep", action="store_true", help="only the main comparison")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at the same time")

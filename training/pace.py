@@ -12,6 +12,9 @@ NETWORK_SHARE = 0.1
 TRAIN_SHARE = 0.8
 """Share of the commitment deadline that own training may use: the rest is for encoding, sending
 and clocks that start apart."""
+LATE, IN_TIME, MAX_HURRY = 2.0, 0.7, 16.0
+"""A round that closed without our work halves the next one's training time; one that has it in lets
+that grow again. Three misses in a row are down to an eighth, so a busy machine is soon in. Guesses."""
 STALL_ROUNDS = 3
 """A quorum is not missed before this many commitment deadlines, however short the stall time."""
 
@@ -28,6 +31,7 @@ class Pace:
     def __init__(self, settings: RoundSection) -> None:
         first_s, floor_s = settings.first_deadline_s, settings.min_deadline_s
         self._stall_s = settings.stall_s
+        self._hurry = 1.0
         self.train = LearnedDeadline(first_s, settings.slack, floor_s)
         self.roster = LearnedDeadline(first_s * NETWORK_SHARE, settings.slack, floor_s)
         self.reduce = LearnedDeadline(first_s * NETWORK_SHARE, settings.slack, floor_s)
@@ -37,10 +41,18 @@ class Pace:
         """How long after the round's start each commitment came."""
         self.train.learn(lower_median(delays_s))
 
+    def noted(self, included: bool) -> None:
+        """Whether our work was in time for a round's roster.
+
+        The others' deadline began before ours, by as much as this machine lags behind: that can't be
+        measured from here, but being left out shows it.
+        """
+        self._hurry = min(MAX_HURRY, max(1.0, self._hurry * (IN_TIME if included else LATE)))
+
     @property
     def budget_s(self) -> float | None:
         """Time for own training; None while nothing is known."""
-        return self.train.limit_s * TRAIN_SHARE if self.train.learned else None
+        return self.train.limit_s * TRAIN_SHARE / self._hurry if self.train.learned else None
 
     @property
     def stall_s(self) -> float:

@@ -185,6 +185,7 @@ class Round:
         if self._gathering.undisturbed:
             self._pace.roster.learn(self._gathering.since_last_commitment_s(now_s))
         self.closing = Closing(self._context, self.head, self.pool, plan, self._pace, now_s)
+        self._pace.noted(self._me in plan.members)
         self._move(Phase.REDUCE, now_s)
         halt: list[Effect] = [] if self._me in plan.members else [Halt(self.base)]
         return [*halt, OpenReduce(plan), *self.closing.start()]

@@ -119,3 +119,20 @@ def test_each_phase_has_a_deadline_of_its_own() -> None:
     pace = Pace(RoundSection(first_deadline_s=60.0))
     pace.reduce.learn(20.0)
     assert pace.limits() == {"train": 60.0, "roster": 6.0, "reduce": 40.0, "close": 6.0}
+
+
+def test_who_was_late_trains_less_until_it_is_in_time() -> None:
+    pace = Pace(RoundSection(slack=2.0))
+    pace.noted(included=False)
+    assert pace.budget_s is None, "nothing is known of the swarm's pace"
+    pace.learn_train([10.0])
+    usual_s = pace.train.limit_s * TRAIN_SHARE
+    assert pace.budget_s == pytest.approx(usual_s / 2)
+    pace.noted(included=False)
+    assert pace.budget_s == pytest.approx(usual_s / 4)
+    for _ in range(20):
+        pace.noted(included=False)
+    assert pace.budget_s == pytest.approx(usual_s / 16), "a step at least is worth waiting for"
+    for _ in range(8):
+        pace.noted(included=True)
+    assert pace.budget_s == usual_s

@@ -43,7 +43,7 @@ from training.rehearsal import rehearse
 from training.tasks.text import Text
 
 NODES = 4
-REFERENCE: dict[str, Any] = {"lr": 9e-3, "betas": (0.8, 0.99), "eps": 1e-4, "clip_norm": 1.0}
+REFERENCE: dict[str, Any] = {"lr": 1.3e-2, "betas": (0.8, 0.99), "eps": 1e-4, "clip_norm": 1.0}
 """The best found for data-parallel training; the swarm's best are the defaults of `Setting`."""
 SINGLE: dict[str, Any] = {**REFERENCE, "lr": 4e-3}
 POINTS = 10

@@ -187,7 +187,9 @@ def run(setting: Setting) -> Outcome:
 
 def settings_for(args: argparse.Namespace) -> list[Setting]:
     """All runs of one benchmark, the longest first."""
-    base = Setting("swarm", args.steps, lr=args.lr, batch=args.batch, data=str(args.data or ""))
+    base = Setting(
+        "swarm", args.steps, lr=args.lr, power=args.power, batch=args.batch, data=str(args.data or "")
+    )
     reference = {**REFERENCE, "lr": args.reference_lr}
     jobs = []
     for seed in range(args.seeds):
@@ -351,6 +353,7 @@ def main() -> None:
     parser.add_argument(
         "--reference-lr", type=float, default=REFERENCE["lr"], help="of data-parallel training"
     )
+    parser.add_argument("--power", type=float, default=Setting.power, help="how much longer late rounds are")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--no-sweep", action="store_true", help="only the main comparison")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at the same time")

@@ -13,8 +13,8 @@ TRAIN_SHARE = 0.8
 """Share of the commitment deadline that own training may use: the rest is for encoding, sending
 and clocks that start apart."""
 LATE, IN_TIME, MAX_HURRY = 2.0, 0.7, 16.0
-"""A round that closed without our work halves the next one's training time; one that has it in lets
-that grow again. Three misses in a row are down to an eighth, so a busy machine is soon in. Guesses."""
+"""A round that closed without our work halves the next one's training; one that has it in lets that
+grow again. Three misses in a row are down to an eighth, so a busy machine is soon in. Guesses."""
 STALL_ROUNDS = 3
 """A quorum is not missed before this many commitment deadlines, however short the stall time."""
 
@@ -48,6 +48,14 @@ class Pace:
         measured from here, but being left out shows it.
         """
         self._hurry = min(MAX_HURRY, max(1.0, self._hurry * (IN_TIME if included else LATE)))
+
+    def steps(self, usual: int) -> int:
+        """Inner steps to do, out of those of a full-speed node in good time.
+
+        Fewer after a miss: who lags so far behind that all others had committed when it began has
+        learned of no deadline, and no time limit would ever bring it in.
+        """
+        return max(1, int(usual / self._hurry))
 
     @property
     def budget_s(self) -> float | None:

@@ -81,7 +81,7 @@ class Round:
         ready = Ready(round=self.head.number, base=self.base)
         newcomer = self._me not in self.head.members
         effects: list[Effect] = [self._publish(ready)] if newcomer else []
-        steps = self._context.terms.inner.steps_at(self.head.number)
+        steps = self._pace.steps(self._context.terms.inner.steps_at(self.head.number))
         return [*effects, Train(self.head, steps, self._pace.budget_s)]
 
     def restore(self, own: Iterable[Signed[Body]], now_s: float) -> list[Effect]:

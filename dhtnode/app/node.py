@@ -24,6 +24,7 @@ from dhtnode.driver import Driver
 from dhtnode.errors import ConfigError, Exit, RemoteProtocolError, TransportError
 from dhtnode.net.chunks import serve_chunks
 from dhtnode.net.daemon import DaemonConfig
+from dhtnode.net.gossip import REJOIN_S
 from dhtnode.net.multiaddress import split_peer
 from dhtnode.net.network import Network, NetworkConfig
 from dhtnode.quota import Quota
@@ -50,6 +51,8 @@ log = logging.getLogger(__name__)
 SYNC = "sync"
 SYNC_S = 1.0
 """Mean pause between questions to a neighbour. Gossip loses little; this repairs it within seconds."""
+DEAF_SYNC_S = 0.2
+"""The same while gossip can't be heard yet."""
 REPORT_S = 1.0
 FAREWELL_S = 3.0
 """How long a node that leaves waits for its neighbours' last word. A guess."""
@@ -72,6 +75,7 @@ class Node:
         self._sampler: Callable[[], Awaitable[str]] | None = None
         self._daemon_death = ""
         self._quota = Quota()
+        self._listens = False
         self._built = asyncio.Event()
         self._stop_asked = asyncio.Event()
         self._end_now = asyncio.Event()
@@ -211,16 +215,19 @@ class Node:
         await exchange.serve()
         await serve_chunks(network.streams, library)
         await network.on_request(SYNC, MAX_SYNC_BYTES, self._answer_sync)
-        await network.subscribe(TOPIC, self._on_gossip)
         network.died.add_done_callback(self._on_daemon_death)
 
         own = self._memory.own()
         library.add_state(trainer.genesis())
         newest = self._memory.newest_head(trainer.shape)
+        if not self._store.known_peers():
+            await self._listen(network)
         if newest is None and not own and self._founds(network):
             newest = await self._found(trainer.genesis())
 
         def begin() -> list[Effect]:
+            if not self._listens:
+                driver.spawn(self._listen(network, REJOIN_S))
             driver.spawn(joining.watch())
             driver.spawn(self._keep_present(joining))
             driver.spawn(self._keep_asking(network))
@@ -323,10 +330,17 @@ class Node:
 
     async def _keep_asking(self, network: Network) -> None:
         while True:
-            await asyncio.sleep(SYNC_S * random.uniform(0.5, 1.5))  # noqa: S311  spreads load, no secret
+            pause_s = SYNC_S if self._listens else DEAF_SYNC_S
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311  spreads load, no secret
             peers = sorted(network.connected_peers())
             if peers:
                 self._ask(random.choice(peers))  # noqa: S311
+
+    async def _listen(self, network: Network, pause_s: float = 0.0) -> None:
+        """Hear the others' gossip: after a restart only when they may take this node back."""
+        await asyncio.sleep(pause_s)
+        await network.subscribe(TOPIC, self._on_gossip)
+        self._listens = True
 
     async def _keep_present(self, joining: Joining) -> None:
         while True:

@@ -95,11 +95,6 @@ class Control:
     async def publish(self, topic: str, data: bytes) -> None:
         await self._request(_pubsub(type=pb.PSRequest.PUBLISH, topic=topic, data=data))
 
-    async def topic_peers(self, topic: str) -> list[str]:
-        """Peers that we know to be subscribed to a topic."""
-        answer = await self._request(_pubsub(type=pb.PSRequest.LIST_PEERS, topic=topic))
-        return [peer_text(peer) for peer in answer.pubsub.peerIDs]
-
     async def subscribe(self, topic: str) -> Connection:
         """A connection on which `pb.PSMessage`s arrive until it is closed."""
         return await self._open(_pubsub(type=pb.PSRequest.SUBSCRIBE, topic=topic))

@@ -3,6 +3,7 @@
 At most once and unordered: a message can be missed, a record that matters is also pulled. The daemon
 checks that a message was signed by the peer it names as its author, and repeats nothing it has seen.
 Who is reached: subscribers that are connected to us, directly or over others. Own messages come back.
+Who has not subscribed can publish all the same, just as fast, and hears nothing.
 
 Source: libp2p specs, pubsub/gossipsub/gossipsub-v1.1.md.
 """
@@ -21,6 +22,12 @@ log = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 64 * 1024
 """Own cap; go-libp2p-pubsub's is 1 MiB. Records are at most 16 KiB, larger things go over streams."""
+
+REJOIN_S = 12.0
+"""How long whoever unsubscribed stays out before it subscribes again. Its neighbours may not take it
+back into their mesh for 10 s; one that asks sooner is shut out for a minute, in which each of its
+messages waits for the next heartbeat, a second away. A daemon unsubscribes even when its node is killed.
+Source: as above, "Prune backoff and peer exchange"; go-libp2p-pubsub, GossipSubUnsubscribeBackoff."""
 
 Heard = Callable[[str, bytes], None]
 
@@ -54,10 +61,6 @@ class Gossip:
         connection = await self._control.subscribe(self._prefix + topic)
         task = asyncio.create_task(self._listen(topic, connection, heard))
         self._subscriptions.append((connection, task))
-
-    async def neighbours(self, topic: str) -> list[str]:
-        """Connected peers that are subscribed to the topic."""
-        return await self._control.topic_peers(self._prefix + topic)
 
     async def stop(self) -> None:
         for connection, task in self._subscriptions:

@@ -176,6 +176,18 @@ async def test_gossip_reaches_a_peer_behind_a_peer(lab: Lab) -> None:
             pass
 
 
+async def test_who_does_not_listen_is_heard_all_the_same(lab: Lab) -> None:
+    """What a node relies on that has just been restarted."""
+    a = await lab.start("a")
+    b = await lab.start("b", a)
+    heard: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+    await a.subscribe("news", lambda *message: heard.put_nowait(message))
+    while heard.empty():  # until b has been told who listens
+        await b.publish("news", b"good")
+        await asyncio.sleep(0.05)
+    assert heard.get_nowait() == (b.peer_id, b"good")
+
+
 async def test_a_plain_hivemind_node_reads_presence_and_cannot_forge_it(lab: Lab) -> None:
     a = await lab.start("a")
     b = await lab.start("b", a)

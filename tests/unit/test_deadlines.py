@@ -125,6 +125,7 @@ def test_who_was_late_trains_less_until_it_is_in_time() -> None:
     pace = Pace(RoundSection(slack=2.0))
     pace.noted(included=False)
     assert pace.budget_s is None, "nothing is known of the swarm's pace"
+    assert pace.steps(40) == 20, "and yet it hurries"
     pace.learn_train([10.0])
     usual_s = pace.train.limit_s * TRAIN_SHARE
     assert pace.budget_s == pytest.approx(usual_s / 2)
@@ -132,7 +133,10 @@ def test_who_was_late_trains_less_until_it_is_in_time() -> None:
     assert pace.budget_s == pytest.approx(usual_s / 4)
     for _ in range(20):
         pace.noted(included=False)
-    assert pace.budget_s == pytest.approx(usual_s / 16), "a step at least is worth waiting for"
+    assert pace.budget_s == pytest.approx(usual_s / 16)
+    assert pace.steps(40) == 2
+    assert pace.steps(8) == 1, "a step at least is worth waiting for"
     for _ in range(8):
         pace.noted(included=True)
     assert pace.budget_s == usual_s
+    assert pace.steps(40) == 40

@@ -22,7 +22,7 @@ from dhtnode.errors import ConfigError, Exit
 from dhtnode.identity import Identity, is_peer_id, verify
 from dhtnode.records import canonical
 
-FORMAT = 1
+FORMAT = 2
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 HexDigest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
@@ -125,6 +125,14 @@ class RoundSection(Section, frozen=True, kw_only=True):
     """Without a quorum for this long, a node may go on as a marked branch. A guess."""
 
 
+class AuditSection(Section, frozen=True, kw_only=True):
+    """How others' work is checked by doing it again."""
+
+    rate: Share = 1 / 16
+    """Share of a member's rounds that are replayed by somebody, once it has passed enough of them;
+    BTARD (arXiv:2106.11257) spends about this much of its compute on checks."""
+
+
 class NetworkSection(Section, frozen=True, kw_only=True):
     """Where to find the swarm."""
 
@@ -145,6 +153,7 @@ class Terms(Section, frozen=True, kw_only=True):
     outer: OuterSection = OuterSection()
     wire: WireSection = WireSection()
     round: RoundSection = RoundSection()
+    audit: AuditSection = AuditSection()
     network: NetworkSection = NetworkSection()
 
 

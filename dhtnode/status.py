@@ -97,6 +97,26 @@ class ReceiptsPart(Part, frozen=True, kw_only=True):
     last_round: int | None = None
 
 
+class AuditCount(Part, frozen=True, kw_only=True):
+    """Verdicts since the home exists."""
+
+    passed: int = 0
+    failed: int = 0
+
+
+class AuditsPart(Part, frozen=True, kw_only=True):
+    """Replays of local work: who checked whom, and who is out for what."""
+
+    of_me: AuditCount = AuditCount()
+    """Others' verdicts on this node's work."""
+    by_me: AuditCount = AuditCount()
+    """This node's verdicts on others' work."""
+    replay_s: float = 0.0
+    """Seconds that this process has spent in replays."""
+    excluded: dict[str, str] = {}
+    """Peer ids whose work this node takes in no more, and why, in words."""
+
+
 class BranchPart(Part, frozen=True, kw_only=True):
     """Set while the node goes on without a quorum; healing keeps the branch with more tokens."""
 
@@ -135,6 +155,7 @@ class Status(Part, frozen=True, kw_only=True):
     training: TrainingPart = TrainingPart()
     traffic: TrafficPart = TrafficPart()
     receipts: ReceiptsPart = ReceiptsPart()
+    audits: AuditsPart = AuditsPart()
     branch: BranchPart | None = None
     rejected: dict[str, int] = {}
     """What peers sent and this node dropped, by reason."""

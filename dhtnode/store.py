@@ -182,6 +182,15 @@ class Store:
         )
         return [StoredRecord(*row) for row in rows]
 
+    def all_records(self, kind: str) -> list[StoredRecord]:
+        """All records of a kind, by round, signer and id."""
+        rows = self._read(
+            "SELECT id, kind, round_no, signer, wire FROM record WHERE kind = ? "
+            "ORDER BY round_no, signer, id",
+            kind,
+        )
+        return [StoredRecord(*row) for row in rows]
+
     def count_records(self, kind: str) -> int:
         return int(self._read("SELECT count(*) FROM record WHERE kind = ?", kind)[0][0])
 

@@ -202,9 +202,10 @@ def settings_for(args: argparse.Namespace) -> list[Setting]:
     jobs.append(replace(base, name="single", kind="single", steps=args.steps * NODES, **SINGLE))
     if not args.no_sweep:
         jobs += [
-            replace(base, name=f"{codec} H={every:g}", codec=codec, every=every)
+            replace(base, name=f"{codec} H={every:g}", codec=codec, every=every, seed=seed)
             for codec, every in SWEEP
             if (codec, every) != (base.codec, base.every)
+            for seed in range(args.seeds)
         ]
     return sorted(jobs, key=lambda job: -job.steps * (NODES if job.kind != "single" else 1))
 
@@ -254,17 +255,7 @@ def summarize(outcomes: Sequence[Outcome], args: argparse.Namespace) -> dict[str
             for fraction, losses in zip(FRACTIONS, zip(*budgets, strict=True), strict=True)
         },
         "bytes_ratio": round(ddp_bytes(swarms[0]) / swarms[0].sent_bytes, 1),
-        "sweep": [
-            {
-                "codec": o.setting.codec,
-                "every": o.setting.every,
-                "loss": round(o.loss, 4),
-                "sent_bytes": o.sent_bytes,
-                "bytes_ratio": round(ddp_bytes(o) / o.sent_bytes, 1),
-            }
-            for o in outcomes
-            if o.setting.kind == "swarm" and o.setting.seed == 0
-        ],
+        "sweep": sweep_of(outcomes),
         "runs": [
             {
                 **asdict(o.setting),
@@ -276,6 +267,28 @@ def summarize(outcomes: Sequence[Outcome], args: argparse.Namespace) -> dict[str
             for o in outcomes
         ],
     }
+
+
+def sweep_of(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """Loss against bytes: each codec and schedule, with the mean over its seeds."""
+    rows = []
+    for codec, every in SWEEP:
+        runs = [
+            o
+            for o in outcomes
+            if (o.setting.kind, o.setting.codec, o.setting.every) == ("swarm", codec, every)
+        ]
+        if runs:
+            row = {
+                "codec": codec,
+                "every": every,
+                "loss": round(statistics.mean(o.loss for o in runs), 4),
+                "losses": [round(o.loss, 4) for o in runs],
+                "sent_bytes": runs[0].sent_bytes,
+                "bytes_ratio": round(ddp_bytes(runs[0]) / runs[0].sent_bytes, 1),
+            }
+            rows.append(row)
+    return rows
 
 
 def machine() -> str:
@@ -313,12 +326,13 @@ def plot(summary: dict[str, object], outcomes: Sequence[Outcome], folder: Path) 
     axis.legend()
     figure.savefig(folder / "convergence-tokens.svg", metadata={"Date": None})
     figure, axis = pyplot.subplots(figsize=(7, 4.5))
-    sweep = [o for o in outcomes if o.setting.kind == "swarm" and o.setting.seed == 0]
+    sweep = sweep_of(outcomes)
     for codec in ("fp32", "int8", "int4", "int2"):
-        points = sorted((ddp_bytes(o) / o.sent_bytes, o.loss) for o in sweep if o.setting.codec == codec)
+        points = sorted((row["bytes_ratio"], row["loss"]) for row in sweep if row["codec"] == codec)
         if points:
             axis.plot([x for x, _ in points], [y for _, y in points], "o-", label=codec)
-    axis.axhline(next(o.loss for o in outcomes if o.setting.name == "dp 1"), color="grey", ls=":")
+    reference = statistics.mean(o.loss for o in outcomes if o.setting.name == "dp 1")
+    axis.axhline(reference, color="grey", ls=":", label="data-parallel")
     axis.set(
         xlabel="times fewer bytes than fp32 all-reduce in every step", ylabel="held-out loss at equal tokens"
     )
@@ -336,7 +350,7 @@ def print_tables(summary: dict[str, object], out: Iterable[str] = ()) -> None:
     print(f"{'bytes_ratio':>22}  {summary['bytes_ratio']}   (aim: at least 100)\n")
     rows = summary["sweep"]
     assert isinstance(rows, list)
-    for row in sorted(rows, key=lambda row: (row["codec"], row["every"])):
+    for row in rows:
         where = f"{row['codec']:>6} every {row['every']:>5g} steps"
         print(f"{where}  loss {row['loss']:.4f}  {row['bytes_ratio']:>7.1f}x fewer bytes")
 

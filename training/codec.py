@@ -20,7 +20,8 @@ on how a machine treats subnormal scales.
 int2: scale = root mean square of the block, code = sign and whether the magnitude is above 0.9816
 scales, value = +-0.4528 or +-1.5104 scales: the four levels that lose least of a normal distribution
 (Lloyd, IEEE Trans. Inf. Theory 28, 1982; Max, IRE Trans. Inf. Theory 6, 1960). The error is at most
-0.53 scales, and beyond 1.51 scales what is above them: outliers are cut. Nothing is exactly zero.
+0.53 scales, and beyond 1.51 scales what is above them: outliers are cut. Nothing is exactly zero but
+a block whose root mean square is below 2^-60.
 """
 
 from __future__ import annotations
@@ -105,6 +106,8 @@ class LloydCodec:
     INNER, OUTER, BORDER = np.float32(0.4528), np.float32(1.5104), np.float32(0.9816)
     LEVELS = np.array([INNER, OUTER, -INNER, -OUTER], np.float32)
     MOST = np.float32(LIMIT) / OUTER
+    LEAST = np.float32(2.0**-60)
+    """Below it squares are lost in fp32."""
 
     def length(self, elems: int, block: int) -> int:
         return SCALE_BYTES * -(-elems // block) + -(-elems // 4)
@@ -116,7 +119,7 @@ class LloydCodec:
         if values.size % block:
             counts[-1] = values.size % block
         scale = np.minimum(np.sqrt(_halving_sum(grid * grid) / counts), self.MOST)
-        scale[scale < SMALLEST_SCALE] = 0
+        scale[scale < self.LEAST] = 0
         codes = (grid < 0).astype(np.uint8) << 1
         codes |= np.abs(grid) > (scale * self.BORDER)[:, None]
         codes[scale == 0] = 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
@@ -53,6 +53,10 @@ class RoundContext:
     """Device profile, for commitments."""
     find_fault: FaultFinder
     """What is wrong with a commitment, or None; see `validation.commitment`."""
+    link: Callable[[int], bytes]
+    """This member's link of the audit lottery for a round; see `validation.lottery`."""
+    excluded: set[str] = field(default_factory=set)
+    """Keys whose work is not taken in any more. Whoever judges adds to it while rounds run."""
 
 
 class Gathering:
@@ -98,6 +102,7 @@ class Gathering:
             loss_micro=work.loss_micro,
             bandwidth=work.bandwidth,
             device=self._context.device,
+            link=self._context.link(self._head.number),
         )
         self._delays_s.setdefault(self._context.identity.peer_id, now_s - self._start_s)
         return sign(self._context.identity, self._context.swarm_id, commitment)
@@ -173,7 +178,8 @@ class Gathering:
     def expected(self) -> set[str]:
         """Members and newcomers whose commitment is waited for: not those who go, nor who signed two."""
         ready = {record.signer for record in self._pool.of(Ready)}
-        return (set(self._head.members) | ready) - self._left - self._pool.equivocators
+        out = self._left | self._pool.equivocators | self._context.excluded
+        return (set(self._head.members) | ready) - out
 
     @property
     def _left(self) -> set[str]:
@@ -199,9 +205,7 @@ class Gathering:
         return max(len(self.expected | set(self._pool.commitments)), self._enough)
 
     def _make_roster(self, now_s: float) -> bytes | None:
-        commitments = {
-            peer: commitment for peer, commitment in self._pool.commitments.items() if self._sound(commitment)
-        }
+        commitments = self._sound_commitments
         everybody = self.expected <= set(commitments)
         due = everybody or now_s >= self.deadline_s()
         if not due or not self._suffice(commitments):
@@ -210,13 +214,19 @@ class Gathering:
         peers = ordered(members_first, self._head.state, self._head.number, "roster")
         return encode_value(Roster(commitments=tuple(commitments[peer].id for peer in peers)))
 
+    @property
+    def _sound_commitments(self) -> dict[str, Signed[Commitment]]:
+        return {peer: record for peer, record in self._pool.commitments.items() if self._sound(record)}
+
     def _sound(self, commitment: Signed[Commitment]) -> bool:
+        if commitment.signer in self._context.excluded:
+            return False
         return self._context.find_fault(commitment.body, self._head, self._context.terms) is None
 
     @property
     def is_ripe(self) -> bool:
         """Whether enough has been committed for a roster."""
-        return self._suffice(self._pool.commitments)
+        return self._suffice(self._sound_commitments)
 
     def _suffice(self, peers: Collection[str]) -> bool:
         return len(peers) >= self._enough and self._continues(peers)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -47,6 +47,20 @@ class LocalWork:
     """Mean training loss over the steps, None if no step was done."""
 
 
+@dataclass(eq=False)
+class LocalRun:
+    """A local round in progress."""
+
+    round_no: int
+    shard: Shard
+    peer_id: str
+    optimizer: torch.optim.Optimizer
+    rates: list[float]
+    """Full learning rate of each parameter group."""
+    start_P: Vector
+    losses: list[float] = field(default_factory=list)
+
+
 def _never() -> bool:
     return False
 
@@ -73,6 +87,10 @@ class Trainer:
         self._moments = moment_names(inner)
         self._total_steps = nominal_steps(inner, manifest.terms.round.rounds)
         self.shape = Shape(self._layout.elems, manifest.terms.outer.momentum > 0, len(self._moments))
+
+    def twin(self) -> Trainer:
+        """Another trainer of the same swarm on the same device, with a model of its own."""
+        return Trainer(self._manifest, self._task, str(self._device))
 
     def genesis(self) -> State:
         """The state before the first round."""
@@ -102,27 +120,58 @@ class Trainer:
         Raises:
             DivergedError: the loss or the result is not finite, or beyond what the wire carries.
         """
-        terms = self._manifest.terms
-        optimizer = make_optimizer(terms.inner, self._model)
-        rates = [group["lr"] for group in optimizer.param_groups]
-        first_step = nominal_steps(terms.inner, state.round_no)
+        most = self._manifest.terms.inner.steps_at(state.round_no)
+        local = self.begin(state, shard, peer_id)
+        for step in range(most if max_steps is None else min(most, max_steps)):
+            if should_stop():
+                break
+            on_step(step + 1, self.step(local))
+        return self.finish(local)
+
+    def begin(self, state: State, shard: Shard, peer_id: str) -> LocalRun:
+        """A local round that is done step by step; arguments as in `run`. It has the model to itself."""
+        inner = self._manifest.terms.inner
+        optimizer = make_optimizer(inner, self._model)
         if self._moments:
+            first_step = nominal_steps(inner, state.round_no)
             load_moments(optimizer, self._model, self._layout, state.moments, first_step)
         self._layout.write(self._model, state.weights)
-        start_P = self._layout.read(self._model)
         self._model.train()
-        losses: list[float] = []
+        rates = [group["lr"] for group in optimizer.param_groups]
+        return LocalRun(state.round_no, shard, peer_id, optimizer, rates, self._layout.read(self._model))
+
+    def step(self, local: LocalRun) -> float:
+        """The next inner step; its loss. At most the manifest's H.
+
+        Raises:
+            DivergedError: the loss is not finite.
+        """
+        inner, step = self._manifest.terms.inner, len(local.losses)
+        first_step = nominal_steps(inner, local.round_no)
+        factor = lr_factor(inner, first_step + step, self._total_steps)
+        factor *= round_factor(inner, step, first_round=local.round_no == 0)
+        for group, rate in zip(local.optimizer.param_groups, local.rates, strict=True):
+            group["lr"] = rate * factor
         with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
-            for step in range(terms.inner.steps_at(state.round_no)):
-                if step == max_steps or should_stop():
-                    break
-                factor = lr_factor(terms.inner, first_step + step, self._total_steps)
-                factor *= round_factor(terms.inner, step, first_round=state.round_no == 0)
-                for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                    group["lr"] = rate * factor
-                losses.append(self._step(optimizer, state.round_no, step, shard, peer_id))
-                on_step(step + 1, losses[-1])
-        return self._work(optimizer, start_P, shard, losses)
+            local.losses.append(self._step(local, step))
+        return local.losses[-1]
+
+    def finish(self, local: LocalRun) -> LocalWork:
+        """What the steps so far have led to.
+
+        Raises:
+            DivergedError: the result is not finite, or beyond what the wire carries.
+        """
+        terms, steps = self._manifest.terms, len(local.losses)
+        delta_P = np.subtract(local.start_P, self._layout.read(self._model))
+        moments = read_moments(local.optimizer, self._model, self._layout, self._moments)
+        update_U = np.concatenate([delta_P, moments])
+        if not (np.abs(update_U) <= LIMIT).all():
+            raise DivergedError(f"weights are not finite after {steps} steps; lower inner.options.lr")
+        lift_roots(update_U, self.shape.params, self._moments, terms.wire)
+        units = steps * terms.inner.batch_size * self._task.units_per_example
+        weight = local.shard.examples if terms.data.mode == "private" and steps else units
+        return LocalWork(update_U, steps, units, weight, sum(local.losses) / steps if steps else None)
 
     def evaluate(self, state: State, shard: Shard) -> Scores:
         """Judge the shared weights by held-out data."""
@@ -136,36 +185,21 @@ class Trainer:
         self._layout.write(self._model, state.weights)
         return self._model.eval()
 
-    def _step(
-        self, optimizer: torch.optim.Optimizer, round_no: int, step: int, shard: Shard, peer_id: str
-    ) -> float:
+    def _step(self, local: LocalRun, step: int) -> float:
         swarm_id, inner = self._manifest.swarm_id, self._manifest.terms.inner
-        torch.manual_seed(derive("step", swarm_id, round_no, peer_id, step) % 2**63)
-        indices = batch_indices(swarm_id, round_no, peer_id, step, inner.batch_size, shard.examples)
-        batch = tuple(tensor.to(self._device) for tensor in self._task.batch(shard, indices))
-        optimizer.zero_grad()
+        which = (swarm_id, local.round_no, local.peer_id, step)
+        torch.manual_seed(derive("step", *which) % 2**63)
+        indices = batch_indices(*which, inner.batch_size, local.shard.examples)
+        batch = tuple(tensor.to(self._device) for tensor in self._task.batch(local.shard, indices))
+        local.optimizer.zero_grad()
         loss = self._task.loss(self._model, batch)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise DivergedError(
-                f"the loss is {value} in step {step + 1} of round {round_no}; lower inner.options.lr"
+                f"the loss is {value} in step {step + 1} of round {local.round_no}; lower inner.options.lr"
             )
         torch.autograd.backward(loss)
         if inner.clip_norm:
             torch.nn.utils.clip_grad_norm_(self._model.parameters(), inner.clip_norm)
-        eager.step(optimizer)
+        eager.step(local.optimizer)
         return value
-
-    def _work(
-        self, optimizer: torch.optim.Optimizer, start_P: Vector, shard: Shard, losses: list[float]
-    ) -> LocalWork:
-        terms, steps = self._manifest.terms, len(losses)
-        delta_P = np.subtract(start_P, self._layout.read(self._model))
-        moments = read_moments(optimizer, self._model, self._layout, self._moments)
-        update_U = np.concatenate([delta_P, moments])
-        if not (np.abs(update_U) <= LIMIT).all():
-            raise DivergedError(f"weights are not finite after {steps} steps; lower inner.options.lr")
-        lift_roots(update_U, self.shape.params, self._moments, terms.wire)
-        units = steps * terms.inner.batch_size * self._task.units_per_example
-        weight = shard.examples if terms.data.mode == "private" and steps else units
-        return LocalWork(update_U, steps, units, weight, sum(losses) / steps if steps else None)

@@ -9,7 +9,8 @@ carries a mark; when the others come back, fork choice decides.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.records import Body, Signed
@@ -312,12 +313,21 @@ class Member:
 
     # Exchange with a neighbour
 
-    def sync_request(self) -> bytes:
+    def sync_request(self, evidence: Collection[bytes] = ()) -> bytes:
+        """What to ask a neighbour; `evidence` are the ids of what the caller holds beside the rounds."""
         head = self.certificate.head if self.certificate else None
-        return sync_request(head, self.round.pool if self.round else None)
+        return sync_request(head, self.round.pool if self.round else None, evidence)
 
-    def on_sync_request(self, wire: bytes, sender: str, now_s: float) -> tuple[bytes, list[Effect]]:
+    def on_sync_request(
+        self, wire: bytes, sender: str, now_s: float, evidence: Mapping[bytes, bytes] = MappingProxyType({})
+    ) -> tuple[bytes, list[Effect]]:
         """Answer a neighbour.
+
+        Args:
+            wire: its question.
+            sender: the neighbour.
+            now_s: the caller's clock.
+            evidence: by id, what the caller holds beside the rounds; what is lacking there is told.
 
         Raises:
             RemoteProtocolError: the request is malformed.
@@ -331,9 +341,14 @@ class Member:
         ours = (mine.head.tokens, mine.head.number) if mine else (-1, -1)
         shown = mine.wire if mine is not None and mine.id != request.head and ours >= theirs else None
         pools = [self.round.pool if self.round else None, self._previous]
-        reply = sync_reply(request, shown, [pool for pool in pools if pool is not None])
+        reply = sync_reply(request, shown, [pool for pool in pools if pool is not None], evidence)
         knows_more = request.head != NOTHING and theirs > ours
         return reply, self._ask(sender, now_s) if knows_more else []
+
+    def said_by(self, peer: str) -> list[Signed[Body]]:
+        """What a peer has said in this round and the one before."""
+        pools = [self.round.pool if self.round else None, self._previous]
+        return [record for pool in pools if pool for record in pool.all() if record.signer == peer]
 
     def _hear(self, peer: str, now_s: float) -> None:
         if self.round is not None and (peer in self.round.electors or self.round.pool.knows(peer)):

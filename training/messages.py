@@ -68,7 +68,9 @@ class Commitment(Body, frozen=True, kw_only=True):
     bandwidth: Annotated[int, msgspec.Meta(ge=0, le=MAX_BANDWIDTH)]
     """KiB/s: the share of the reduction this member offers to carry; 0 for none."""
     device: Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
-    """Device profile, for example `cpu/fp32`."""
+    """Device profile: members that name the same one get the same bits from the same work."""
+    link: Digest
+    """Of the signer's chain for the audit lottery: fixed before anybody knows what is drawn."""
 
 
 class Proposal(Body, frozen=True, kw_only=True):

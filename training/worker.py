@@ -1,7 +1,7 @@
 """The arithmetic of a node, off the event loop: one thread trains, another reduces and applies.
 
-The trainer's model belongs to the training thread; evaluation and samples queue behind the local
-run there. Reduction and the outer step need no model and must not wait for a step.
+The trainer's model belongs to the training thread; evaluation, samples and replays of others' work
+queue behind the local run there. Reduction and the outer step need no model and must not wait for a step.
 """
 
 from __future__ import annotations
@@ -11,21 +11,44 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 from dhtnode.manifest import Manifest
 from training import outer
 from training.codec import chunk_sizes, decode_all
 from training.contribution import Contribution
-from training.inner import LocalWork, Trainer
+from training.inner import LocalRun, LocalWork, Trainer
+from training.outer import DivergedError
 from training.reduce import reduce_part
 from training.state import State
 from training.tasks import Generates, Scores, Shard, Task
 
 T = TypeVar("T")
 
+MAX_REPLAYS = 4
+"""Each that waits holds a state in memory. A guess."""
+REPLAY_SHARE = 0.25
+"""Of the time of own local runs, so that a node without pauses audits as well. A guess: four times
+what steady auditing takes."""
 SAMPLE_PROMPT = "The "
 SAMPLE_LENGTH = 300
+
+
+@dataclass(eq=False)
+class _Replay:
+    """Another member's run, in progress or waiting for its turn."""
+
+    state: State
+    peer_id: str
+    steps: int
+    local: LocalRun | None = None
+    work: LocalWork | None = None
+    error: DivergedError | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.work is not None or self.error is not None
 
 
 class Worker:
@@ -44,13 +67,17 @@ class Worker:
         """Wall time spent in inner steps."""
         self.speed: float | None = None
         """Tokens per second of the last local run."""
+        self.replay_s = 0.0
+        """Wall time spent in replaying others' steps."""
         self._manifest = manifest
         self._task = task
         self._shard = shard
         self._trainer = trainer
         self._peer_id = peer_id
         self._sizes = chunk_sizes(trainer.shape.update_elems, manifest.terms.wire)
+        self._twin: Trainer | None = None
         self._halted = threading.Event()
+        self._replays: list[_Replay] = []
         self._halts: dict[bytes, threading.Event] = {}
         self._training = ThreadPoolExecutor(1, "training")
         self._arithmetic = ThreadPoolExecutor(1, "arithmetic")
@@ -99,6 +126,33 @@ class Worker:
 
         return await self._in(self._arithmetic, advance)
 
+    async def replay(self, state: State, peer_id: str, steps: int, *, urgent: bool) -> LocalWork | None:
+        """Another member's local run, from the same state and on the same data; None if there is no time.
+
+        It fills the pauses between own local runs, and takes up to REPLAY_SHARE of the time in them.
+
+        Args:
+            state: what the work started from.
+            peer_id: whose work it was.
+            steps: inner steps that it claims, at most the manifest's H.
+            urgent: before all that wait, and never turned down.
+
+        Raises:
+            DivergedError: it leads to nothing finite.
+        """
+        if len(self._replays) >= MAX_REPLAYS and not urgent:
+            return None
+        replay = _Replay(state, peer_id, steps)
+        if urgent and self._replays:
+            self._replays.insert(1, replay)  # the first has the model
+        else:
+            self._replays.append(replay)
+        while not replay.done:
+            await self._in(self._training, self._advance_replay)
+        if replay.error is not None:
+            raise replay.error
+        return replay.work
+
     async def evaluate(self, state: State) -> Scores:
         """Judge a state by this node's held-out data."""
         return await self._in(self._training, lambda: self._trainer.evaluate(state, self._shard))
@@ -116,12 +170,14 @@ class Worker:
     def _train(
         self, state: State, base: bytes, steps: int, budget_s: float | None, halt: threading.Event
     ) -> tuple[LocalWork, Contribution] | None:
-        start_s = time.monotonic()
+        start_s, replayed_s = time.monotonic(), self.replay_s
         done = 0
 
         def on_step(step: int, loss: float) -> None:
             nonlocal done
             done = step
+            if self.replay_s < REPLAY_SHARE * (self.busy_s + time.monotonic() - start_s):
+                self._advance_replay()
 
         def should_stop() -> bool:
             given_up = halt.is_set() or self._halted.is_set()
@@ -129,12 +185,31 @@ class Worker:
             return given_up or late
 
         work = self._trainer.run(state, self._shard, self._peer_id, steps, should_stop, on_step)
-        elapsed_s = time.monotonic() - start_s
+        elapsed_s = time.monotonic() - start_s - (self.replay_s - replayed_s)
         self.busy_s += elapsed_s
         if halt.is_set() or self._halted.is_set() or not work.steps:
             return None
         self.speed = work.units / elapsed_s if elapsed_s else None
         return work, Contribution.of(self._peer_id, base, work.update_U, self._manifest.terms.wire)
+
+    def _advance_replay(self) -> None:
+        """One step of the replay whose turn it is. On the training thread, like all that has a model."""
+        if not self._replays:
+            return
+        replay, start_s = self._replays[0], time.monotonic()
+        self._twin = self._twin or self._trainer.twin()
+        try:
+            if replay.local is None:
+                replay.local = self._twin.begin(replay.state, self._shard, replay.peer_id)
+            if len(replay.local.losses) < replay.steps:
+                self._twin.step(replay.local)
+            if len(replay.local.losses) == replay.steps:
+                replay.work = self._twin.finish(replay.local)
+        except DivergedError as error:
+            replay.error = error
+        if replay.done:
+            self._replays.pop(0)
+        self.replay_s += time.monotonic() - start_s
 
     async def _in(self, executor: ThreadPoolExecutor, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(executor, call)

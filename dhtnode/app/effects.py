@@ -16,7 +16,9 @@ from dhtnode.app.memory import Memory
 from dhtnode.app.report import Report
 from dhtnode.driver import Driver
 from dhtnode.errors import RemoteProtocolError, TransportError
+from dhtnode.manifest import WireSection
 from dhtnode.net.network import Network
+from dhtnode.records import Signed
 from training.chain import Certificate
 from training.contribution import Contribution
 from training.events import (
@@ -25,8 +27,6 @@ from training.events import (
     Apply,
     AskPeer,
     Blame,
-    Effect,
-    Event,
     FetchResult,
     FetchState,
     Finished,
@@ -47,10 +47,13 @@ from training.events import (
     Work,
 )
 from training.exchange import Exchange
+from training.inner import LocalWork
 from training.library import Library
-from training.messages import Head
+from training.messages import Commitment, Head
+from training.outer import DivergedError
 from training.state import State
 from training.worker import Worker
+from validation.validator import Convict, Declare, Judged, NodeEffect, NodeEvent, Replay, Replayed
 
 log = logging.getLogger(__name__)
 
@@ -70,11 +73,12 @@ class Performer:
         worker: the arithmetic.
         report: told of what people want to know.
         ask: exchanges records with a peer.
+        wire: the manifest's section.
     """
 
     def __init__(
         self,
-        driver: Callable[[], Driver[Event, Effect]],
+        driver: Callable[[], Driver[NodeEvent, NodeEffect]],
         network: Network,
         memory: Memory,
         exchange: Exchange,
@@ -82,6 +86,7 @@ class Performer:
         worker: Worker,
         report: Report,
         ask: Callable[[str], None],
+        wire: WireSection,
     ) -> None:
         self._driver = driver
         self._network = network
@@ -91,11 +96,12 @@ class Performer:
         self._worker = worker
         self._report = report
         self._ask = ask
+        self._wire = wire
         self._work: dict[bytes, Contribution] = {}
         self._applied: dict[bytes, State] = {}
         self._owed: set[asyncio.Task[None]] = set()
 
-    def perform(self, effect: Effect) -> None:
+    def perform(self, effect: NodeEffect) -> None:
         """Start one effect; returns at once."""
         self._report.note_phase()
         spawn = self._driver().spawn
@@ -127,6 +133,17 @@ class Performer:
                 self._report.blamed(peer, reason, detail)
             case Finished(why):
                 self._report.finished(why)
+            case Replay(commitment, urgent):
+                spawn(self._replay(commitment, self._library.state(commitment.body.start), urgent))
+            case Declare(verdict):
+                self._memory.keep_verdict(verdict)
+                self._see_through(self._publish(verdict.wire))
+            case Judged(verdict):
+                self._memory.keep_verdict(verdict)
+                self._report.judged(verdict)
+            case Convict(case):
+                self._memory.keep_case(case)
+                self._report.convicted(case)
 
     async def settled(self) -> None:
         """Returns when all that was said has been sent, and every head that was reached is on the disk."""
@@ -139,7 +156,7 @@ class Performer:
             self._owed.add(task)
             task.add_done_callback(self._owed.discard)
 
-    def _post(self, event: Event) -> None:
+    def _post(self, event: NodeEvent) -> None:
         self._driver().post(event)
 
     async def _publish(self, wire: bytes) -> None:
@@ -167,7 +184,7 @@ class Performer:
                     tokens=work.units,
                     weight=work.weight,
                     parts=contribution.root,
-                    loss_micro=max(0, round((work.loss or 0.0) * MICRO)),
+                    loss_micro=loss_micro(work),
                     bandwidth=self._exchange.bandwidth,
                 ),
             )
@@ -225,6 +242,31 @@ class Performer:
         else:
             self._post(ResultFetched(wish.plan.base, wish.result.id))
 
+    async def _replay(self, commitment: Signed[Commitment], state: State | None, urgent: bool) -> None:
+        """Do another's work again; the state is taken at once, since it is not kept for long."""
+        body, worker = commitment.body, commitment.signer
+        if state is None:
+            log.info("round %d of %s can't be audited: its state is gone", body.round, worker)
+            return
+        try:
+            work = await self._worker.replay(state, worker, body.steps, urgent=urgent)
+        except DivergedError as error:
+            log.info("replay of round %d of %s: %s", body.round, worker, error)
+            self._post(Replayed(commitment.id, bytes(32), bytes(32), exact=False))
+            return
+        if work is None:
+            log.info("round %d of %s is not audited: too many replays are waiting", body.round, worker)
+            return
+        update, wire = work.update_U, self._wire
+        chunks = await asyncio.to_thread(lambda: Contribution.of(worker, body.base, update, wire))
+        mine = Contribution.of_chunks(self._network.peer_id, body.base, chunks.chunks_K)
+        self._post(Replayed(commitment.id, chunks.root, mine.root, self._is_exact(body, work)))
+
+    def _is_exact(self, body: Commitment, work: LocalWork) -> bool:
+        """Whether a commitment's numbers are those of the replay."""
+        claimed = (body.steps, body.tokens, body.weight, body.loss_micro)
+        return claimed == (work.steps, work.units, work.weight, loss_micro(work))
+
     async def _apply(self, wish: Apply) -> None:
         head_state = wish.plan.commitments_N[0].body.start
         state = self._library.state(head_state)
@@ -265,3 +307,8 @@ class Performer:
         self._library.add_state(state)
         self._see_through(self._memory.keep_head(certificate, state))
         self._report.adopted(effect, state)
+
+
+def loss_micro(work: LocalWork) -> int:
+    """Mean training loss in millionths, as commitments show it."""
+    return max(0, round((work.loss or 0.0) * MICRO))

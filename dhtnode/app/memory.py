@@ -18,12 +18,14 @@ from dhtnode.errors import DhtnodeError
 from dhtnode.files import disk_errors, replacing
 from dhtnode.home import Home
 from dhtnode.records import Body, Signed, open_record
-from dhtnode.store import Store
+from dhtnode.store import Store, StoredRecord
 from training.chain import Certificate, open_certificate
 from training.checkpoint import DamagedCheckpointError, load_checkpoint, save_checkpoint
 from training.contribution import Contribution
 from training.messages import KINDS
 from training.state import Shape, State
+from validation.cases import CASE, Case, open_case
+from validation.messages import Verdict
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +112,23 @@ class Memory:
         for path in sorted(folder.glob("[!.]*")):  # a killed writer leaves a draft behind
             found += [(bytes.fromhex(path.name), chunks) for chunks in _read_results(path).values()]
         return found
+
+    # What was found out about others' work
+
+    def keep_verdict(self, verdict: Signed[Verdict]) -> None:
+        self._store.add_record(
+            StoredRecord(verdict.id, Verdict.KIND, verdict.body.round, verdict.signer, verdict.wire)
+        )
+
+    def keep_case(self, case: Case) -> None:
+        """For good: the key stays out after a restart."""
+        self._store.add_record(StoredRecord(case.id, CASE, case.round_no, case.guilty, case.wire))
+
+    def cases(self) -> list[Case]:
+        """All that were kept, in the order of their rounds."""
+        return [
+            open_case(record.wire, self._swarm_id, self._peer_id) for record in self._store.all_records(CASE)
+        ]
 
     # Heads and their states
 

@@ -32,7 +32,7 @@ from dhtnode.records import open_record
 from dhtnode.store import Store
 from training.chain import Certificate, found, open_certificate
 from training.codec import chunk_sizes
-from training.events import Effect, Event, HeadOffered, Heard, RecordArrived, Stop, Tick
+from training.events import HeadOffered, Heard, RecordArrived, Stop, Tick
 from training.exchange import Exchange
 from training.gathering import RoundContext
 from training.inner import Trainer
@@ -44,7 +44,12 @@ from training.state import State
 from training.sync import MAX_SYNC_BYTES, open_sync_reply
 from training.tasks import load_task
 from training.worker import Worker
+from validation.cases import Case, open_evidence
 from validation.commitment import find_fault
+from validation.lottery import Chain
+from validation.messages import SPOKEN
+from validation.profile import device_profile
+from validation.validator import CaseShown, NodeEffect, NodeEvent, Validator
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +75,8 @@ class Node:
         self._store = store
         self._memory = Memory(options.home, store, self._swarm_id, self._identity.peer_id)
         self._report = Report(options, store, self._identity.peer_id)
-        self._driver: Driver[Event, Effect] | None = None
-        self._member: Member | None = None
+        self._driver: Driver[NodeEvent, NodeEffect] | None = None
+        self._validator: Validator | None = None
         self._sampler: Callable[[], Awaitable[str]] | None = None
         self._daemon_death = ""
         self._quota = Quota()
@@ -196,19 +201,24 @@ class Node:
         exchange = Exchange(network.streams, self._manifest.terms.wire, elems, self._post)
         for base, chunks in self._memory.results():
             exchange.keep_result(base, chunks)
+        chain = Chain(self._identity, self._swarm_id)
         context = RoundContext(
             identity=self._identity,
             swarm_id=self._swarm_id,
             terms=self._manifest.terms,
             chunk_count=len(chunk_sizes(elems, self._manifest.terms.wire)),
-            device=f"{self._options.device}/fp32",
+            device=device_profile(self._options.device),
             find_fault=find_fault,
+            link=chain.link,
         )
-        member = self._member = self._report.member = Member(context, Driver.now_s())
+        member = self._report.member = Member(context, Driver.now_s())
+        validator = self._validator = self._report.validator = Validator(member, chain)
+        validator.remember(self._memory.cases())
         performer = Performer(
-            self._running, network, self._memory, exchange, library, worker, self._report, self._ask
+            *(self._running, network, self._memory, exchange, library, worker, self._report, self._ask),
+            wire=self._manifest.terms.wire,
         )
-        driver = self._driver = Driver(member, performer.perform, Tick())
+        driver = self._driver = Driver(validator, performer.perform, Tick())
         self._report.on_adopted = lambda state: driver.spawn(self._evaluate(worker, state))
         self._report.on_finished = lambda why: self._on_finished(why, performer)
         self._sampler = lambda: self._sample(worker, library)
@@ -225,7 +235,7 @@ class Node:
         if newest is None and not own and self._founds(network):
             newest = await self._found(trainer.genesis())
 
-        def begin() -> list[Effect]:
+        def begin() -> list[NodeEffect]:
             if not self._listens:
                 driver.spawn(self._listen(network, REJOIN_S))
             driver.spawn(joining.watch())
@@ -237,7 +247,7 @@ class Node:
                 certificate, state = newest
                 library.add_state(state)
                 self._report.began(state)
-                return member.resume(certificate, own, Driver.now_s())
+                return validator.resume(certificate, own, Driver.now_s())
             member.remember(own)
             for peer in network.connected_peers():
                 self._ask(peer)
@@ -262,14 +272,17 @@ class Node:
 
     # Events from the network
 
-    def _post(self, event: Event) -> None:
+    def _post(self, event: NodeEvent) -> None:
         if self._driver is not None:
             self._driver.post(event)
 
-    def _running(self) -> Driver[Event, Effect]:
+    def _running(self) -> Driver[NodeEvent, NodeEffect]:
         if self._driver is None:
             raise AssertionError("no driver yet")
         return self._driver
+
+    def _newest(self) -> Certificate | None:
+        return self._validator.member.certificate if self._validator else None
 
     def _on_gossip(self, author: str, data: bytes) -> None:
         if author == self._identity.peer_id:
@@ -278,7 +291,7 @@ class Node:
             self._report.blamed(author, "flood")
             return
         try:
-            record = open_record(data, self._swarm_id, KINDS, author)
+            record = open_record(data, self._swarm_id, SPOKEN, author)
         except RemoteProtocolError as error:
             self._report.blamed(error.peer, error.reason, error.detail)
             return
@@ -297,10 +310,10 @@ class Node:
             self._end_now.set()
 
     async def _answer_sync(self, peer: str, request: bytes) -> bytes:
-        if self._member is None:
+        if self._validator is None:
             raise AssertionError("sync is served only once there is a member")
         self._post(Heard(peer))
-        reply, effects = self._member.on_sync_request(request, peer, Driver.now_s())
+        reply, effects = self._validator.on_sync_request(request, peer, Driver.now_s())
         self._running().perform_all(effects)
         return reply
 
@@ -310,15 +323,20 @@ class Node:
     async def _sync_with(self, peer: str) -> None:
         """Tell a neighbour what we hold and take in what we lack."""
         network = self._report.network
-        if network is None or self._member is None:
+        if network is None or self._validator is None:
             return
         try:
-            request = self._member.sync_request()
+            request = self._validator.sync_request()
             wire = await network.request(peer, SYNC, request, max_reply_bytes=MAX_SYNC_BYTES)
             reply = open_sync_reply(wire, peer)
             self._post(Heard(peer))
             for record in reply.records:
                 self._post(RecordArrived(open_record(record, self._swarm_id, KINDS, peer), peer))
+            for shown in reply.evidence:
+                evidence = open_evidence(shown, self._swarm_id, peer)
+                self._post(
+                    CaseShown(evidence) if isinstance(evidence, Case) else RecordArrived(evidence, peer)
+                )
             if reply.certificate is not None:
                 self._post(HeadOffered(open_certificate(reply.certificate, self._swarm_id, peer)))
         except TransportError as error:
@@ -345,7 +363,7 @@ class Node:
     async def _keep_present(self, joining: Joining) -> None:
         while True:
             try:
-                await joining.keep_present(self._member.certificate if self._member else None)
+                await joining.keep_present(self._newest())
             except TransportError as error:
                 log.debug("presence not renewed: %s", error)
             joining.remember_connected()
@@ -394,6 +412,6 @@ class Node:
         return await self._sampler() if self._sampler else ""
 
     async def _sample(self, worker: Worker, library: Library) -> str:
-        certificate = self._member.certificate if self._member else None
+        certificate = self._newest()
         state = library.state(certificate.head.state) if certificate else None
         return await worker.sample(state) if state else ""

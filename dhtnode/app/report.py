@@ -16,7 +16,10 @@ import msgpack
 from dhtnode.app.joining import Joining
 from dhtnode.config import RunOptions
 from dhtnode.net.network import Network
+from dhtnode.records import Signed
 from dhtnode.status import (
+    AuditCount,
+    AuditsPart,
     BranchPart,
     PeerPart,
     ReceiptsPart,
@@ -36,6 +39,9 @@ from training.member import Member, describe
 from training.state import State
 from training.tasks import Scores
 from training.worker import Worker
+from validation.cases import Case
+from validation.messages import Verdict
+from validation.validator import Validator
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +59,10 @@ class Totals:
     receipts: int = 0
     receipt_tokens: int = 0
     last_receipt: int | None = None
+    of_me_pass: int = 0
+    of_me_fail: int = 0
+    by_me_pass: int = 0
+    by_me_fail: int = 0
 
 
 @dataclass
@@ -88,6 +98,7 @@ class Report:
         self.starting = "starting"
         self.parameters: int | None = None
         self.member: Member | None = None
+        self.validator: Validator | None = None
         self.network: Network | None = None
         self.worker: Worker | None = None
         self.joining: Joining | None = None
@@ -143,6 +154,17 @@ class Report:
                 f"on a marked branch since round {head.since}: "
                 f"the chain went on without a quorum {head.marks}x"
             )
+
+    def judged(self, verdict: Signed[Verdict]) -> None:
+        """A verdict is in: own work judged, or others' judged by this node, or neither."""
+        body = verdict.body
+        for mine, who in (("of_me", body.worker), ("by_me", verdict.signer)):
+            if who == self._peer_id:
+                key = f"{mine}_{body.outcome}"
+                setattr(self._totals, key, getattr(self._totals, key) + 1)
+
+    def convicted(self, case: Case) -> None:
+        self.notice(f"out of the swarm: {case.text}; 'dhtnode audit show {case.id.hex()[:12]}' has the proof")
 
     def note_phase(self) -> None:
         """Called with each effect: where the round's time goes."""
@@ -202,6 +224,7 @@ class Report:
                 tokens=self._totals.receipt_tokens,
                 last_round=self._totals.last_receipt,
             ),
+            audits=self._audits(),
             branch=BranchPart(
                 since_round=head.since,
                 reason=f"went on without a quorum, founded by {head.founder}",
@@ -295,6 +318,15 @@ class Report:
             sent_bytes=sent,
             received_bytes=received,
             seconds={name: round(seconds, 3) for name, seconds in spent_s.items()},
+        )
+
+    def _audits(self) -> AuditsPart:
+        counts, validator = self._totals, self.validator
+        return AuditsPart(
+            of_me=AuditCount(passed=counts.of_me_pass, failed=counts.of_me_fail),
+            by_me=AuditCount(passed=counts.by_me_pass, failed=counts.by_me_fail),
+            replay_s=self.worker.replay_s if self.worker else 0.0,
+            excluded={peer: case.text for peer, case in validator.cases.items()} if validator else {},
         )
 
     def _storage(self) -> StoragePart:

@@ -6,6 +6,7 @@ show.py      `swarm show`: reading one
 run.py       `run`: from options to a running node
 progress.py  what `run` shows while it works
 status.py    `status`: asking a node, or its store
+audit.py     `audit`: cases and verdicts, and their proofs
 demo.py      `demo`: a whole swarm on this machine
 cluster.py   starting and stopping its nodes
 view.py      status documents as tables

@@ -28,6 +28,9 @@ app = typer.Typer(
 swarm_app = typer.Typer(help="Write and read the manifest of a swarm.", no_args_is_help=True)
 app.add_typer(swarm_app, name="swarm")
 
+audit_app = typer.Typer(help="Who was found out, by whom, and the proof of it.", no_args_is_help=True)
+app.add_typer(audit_app, name="audit")
+
 HomeOption = Annotated[
     Path | None,
     typer.Option(
@@ -221,6 +224,42 @@ def status(
     from dhtnode.home import find_home
 
     show_status(find_home(home), as_json=as_json, watch=watch)
+
+
+@audit_app.command("show")
+def audit_show(
+    record: Annotated[
+        str | None, typer.Argument(metavar="RECORD", help="Explain this one; the first digits of its id do.")
+    ] = None,
+    home: HomeOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """List keys that are out and the newest verdicts, or explain one of them in plain words."""
+    from dhtnode.cli.audit import show_audits
+    from dhtnode.home import find_home
+
+    show_audits(find_home(home), record, as_json=as_json)
+
+
+@audit_app.command("export")
+def audit_export(
+    record: Annotated[str, typer.Argument(metavar="RECORD", help="The first digits of its id do.")],
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")],
+    home: HomeOption = None,
+) -> None:
+    """Write a case or verdict, with all that it rests on, into a file for others to verify."""
+    from dhtnode.cli.audit import export_audit
+    from dhtnode.home import find_home
+
+    export_audit(find_home(home), record, out)
+
+
+@audit_app.command("verify")
+def audit_verify(file: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
+    """Check an exported case or verdict from itself, offline, and say what it proves."""
+    from dhtnode.cli.audit import verify_audit
+
+    verify_audit(file)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from dhtnode.status import Status
+from dhtnode.status import AuditsPart, Status
 
 _UNKNOWN = "-"
 
@@ -50,6 +50,16 @@ def phase_line(status: Status) -> str:
     return f"round {status.round.number}{_of(status.round.total)}  {status.round.phase}{reason}"
 
 
+def _audits(audits: AuditsPart) -> str:
+    """Both directions, and who is out."""
+    of_me, by_me = audits.of_me, audits.by_me
+    out = f"; {len(audits.excluded)} out of the swarm, see 'dhtnode audit show'" if audits.excluded else ""
+    return (
+        f"of this node {of_me.passed:,} passed, {of_me.failed:,} failed; "
+        f"by this node {by_me.passed:,} passed, {by_me.failed:,} failed{out}"
+    )
+
+
 def _facts(status: Status) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
@@ -71,6 +81,7 @@ def _facts(status: Status) -> Table:
         ("loss", f"{number(training.eval_loss)} held-out, {number(training.loss)} training"),
         ("work", work),
         ("receipts", f"{status.receipts.rounds:,} rounds, {status.receipts.tokens:,} tokens"),
+        ("audits", _audits(status.audits)),
         ("traffic", f"{size(traffic.sent_bytes)} sent, {size(traffic.received_bytes)} received"),
         ("dropped", _counts(status.rejected) or "nothing"),
         ("deadlines", ", ".join(f"{phase} {limit:.1f} s" for phase, limit in status.deadlines_s.items())),

@@ -31,14 +31,17 @@ from dhtnode.presence import Presence
 from dhtnode.records import Body, Signed, open_record
 from training.chain import Certificate, heavier, open_certificate
 from training.member import base_of
-from training.messages import KINDS, Commitment, Promise, Proposal, Result, Vote
+from training.messages import Commitment, Promise, Proposal, Result, Vote
 from training.pool import RecordPool
 from training.sync import open_sync_reply, sync_request
+from validation.messages import SPOKEN, Verdict
 
 MAX_BASES = 8
 """Heads whose records are kept: the current one, the one before, and what is ahead of us. A guess."""
 MAX_COUNTED = 1024
 """Signers with a count of their own, and members whose presence is kept: keys cost nothing."""
+MAX_VERDICTS = 4096
+"""Those whose repetition is noticed."""
 OTHERS = "others"
 
 
@@ -59,6 +62,7 @@ class Watch:
         self._identity = identity
         self._round: FollowedRound | None = None
         self._pools: dict[bytes, RecordPool] = {}
+        self._verdicts: dict[bytes, None] = {}
         self._headed: Headed | None = None
         self._assembled = 0
         self._records: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -126,8 +130,8 @@ class Watch:
 
     def _take(self, wire: bytes, sender: str, via: Channel) -> None:
         try:
-            record = open_record(wire, self._swarm_id, KINDS, sender)
-            if not self._pool(base_of(record)).add(record):
+            record = open_record(wire, self._swarm_id, SPOKEN, sender)
+            if not self._is_new(record):
                 return
         except RemoteProtocolError as error:
             self._blame(error)
@@ -138,6 +142,20 @@ class Watch:
         if self._round is not None and base_of(record) == self._round.pool.base:
             self._round.on_record(record)
         self._follow()
+
+    def _is_new(self, record: Signed[Body]) -> bool:
+        """Keep a record, of a round or about one.
+
+        Raises:
+            RemoteProtocolError: its signer says too much, or two things at once.
+        """
+        if not isinstance(record.body, Verdict):
+            return self._pool(base_of(record)).add(record)
+        new = record.id not in self._verdicts
+        self._verdicts[record.id] = None
+        if len(self._verdicts) > MAX_VERDICTS:
+            del self._verdicts[next(iter(self._verdicts))]
+        return new
 
     def _pool(self, base: bytes) -> RecordPool:
         """The records of a base; the oldest other one makes room for a new one."""
@@ -205,7 +223,7 @@ def _recorded(record: Signed[Body], via: Channel) -> Recorded:
         via=via,
         kind=record.body.KIND,
         signer=record.signer,
-        round=record.body.round,  # type: ignore[attr-defined]  # every kind of KINDS has one
+        round=record.body.round,  # type: ignore[attr-defined]  # every kind of SPOKEN has one
         base=base_of(record).hex(),
         id=record.id.hex(),
         detail=_detail(record.body),
@@ -214,6 +232,8 @@ def _recorded(record: Signed[Body], via: Channel) -> Recorded:
 
 def _detail(body: Body) -> str:
     match body:
+        case Verdict():
+            return f"{body.outcome} for {body.worker[-8:]} by {body.role}"
         case Commitment():
             return f"{body.steps} steps, {body.tokens:,} tokens, loss {body.loss_micro / 1e6:.4f}"
         case Vote():

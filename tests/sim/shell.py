@@ -7,7 +7,7 @@ written after its state and after its adoption. A crash may fall between any two
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from dhtnode.manifest import WireSection
 from dhtnode.records import Body, Signed
 from training import codec, outer
 from training.chain import Certificate, found
+from training.codec import Vector
 from training.contribution import Contribution, check_part, result_root
 from training.events import (
     Adopt,
@@ -28,7 +29,6 @@ from training.events import (
     AskPeer,
     Blame,
     Effect,
-    Event,
     FetchResult,
     FetchState,
     Finished,
@@ -56,12 +56,24 @@ from training.events import (
 )
 from training.gathering import RoundContext
 from training.member import Member
-from training.messages import Result
+from training.messages import Commitment, Result
 from training.reduce import reduce_part
 from training.round import Phase
 from training.state import Shape, State, from_chunks
 from training.sync import open_sync_reply
+from validation.cases import Case
 from validation.commitment import find_fault
+from validation.lottery import Chain
+from validation.validator import (
+    Convict,
+    Declare,
+    Judged,
+    NodeEffect,
+    NodeEvent,
+    Replay,
+    Replayed,
+    Validator,
+)
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -76,6 +88,12 @@ IO_TIMEOUT_S = 2.0
 HEADS_KEPT = 3
 
 
+def honest_update(start: bytes, peer: str, steps: int) -> Vector:
+    """What training gives: it follows from the state, the worker and the number of steps."""
+    seed = derive("work", start, peer, steps)
+    return np.random.default_rng(seed).normal(0, 0.01, SHAPE.update_elems).astype(np.float32)
+
+
 @dataclass
 class Disk:
     """What survives a crash."""
@@ -85,6 +103,7 @@ class Disk:
     states: dict[bytes, State] = field(default_factory=dict)
     journal: list[Signed[Body]] = field(default_factory=list)
     work: dict[bytes, Contribution] = field(default_factory=dict)
+    cases: dict[bytes, Case] = field(default_factory=dict)
     results: dict[bytes, list[bytes]] = field(default_factory=dict)
     """Results behind an outer step: on disk before the step is voted for."""
 
@@ -111,12 +130,15 @@ class Node:
         self.life = 0
         self.finished: str | None = None
         self.member: Member | None = None
+        self.validator: Validator | None = None
         self.fuse: int | None = None
         """Effects until a crash that nobody sees coming."""
         self.twist: Callable[[Effect], list[Effect]] = lambda effect: [effect]
+        """What a dishonest or broken node does instead of an effect."""
+        self.cheat: Callable[[Vector], Vector] = lambda update: update
+        """What it commits to instead of what its training gave."""
         self.serves = True
         """Whether others get the results that it announces."""
-        """What a dishonest or broken node does instead of an effect."""
         self._clock_rate = 1.0
         self._clock_offset_s = 0.0
         self._forget()
@@ -166,6 +188,7 @@ class Node:
         self._clock_rate = self.world.rng.uniform(*self.world.clock_rates)
         self._clock_offset_s = self.world.rng.uniform(0, 1000)
         self._forget()
+        chain = Chain(self.identity, SWARM)
         context = RoundContext(
             identity=self.identity,
             swarm_id=SWARM,
@@ -173,8 +196,11 @@ class Node:
             chunk_count=len(SIZES),
             device="simulated/fp32",
             find_fault=find_fault,
+            link=chain.link,
         )
         self.member = Member(context, self.now_s)
+        self.validator = Validator(self.member, chain)
+        self.validator.remember(self.disk.cases.values())
         self.results.update(self.disk.results)
         genesis = self.world.genesis
         self.states[genesis.digest] = genesis
@@ -186,7 +212,7 @@ class Node:
         if self.disk.heads:
             newest = self.disk.heads[-1]
             self.states[newest.head.state] = self.disk.states[newest.head.state]
-            self.do(self.member.resume(newest, own, self.now_s))
+            self.do(self.validator.resume(newest, own, self.now_s))
         else:
             self.member.remember(own)
         self.later(self.world.rng.random() * TICK_S, self._tick)
@@ -205,7 +231,7 @@ class Node:
     def _end(self) -> None:
         self.up = False
         self.life += 1
-        self.member = None
+        self.member = self.validator = None
 
     def later(self, delay_s: float, action: Callable[[], None]) -> None:
         """Do something unless the node has ended by then."""
@@ -216,13 +242,13 @@ class Node:
         self.on(Tick())
         self.later(TICK_S, self._tick)
 
-    def on(self, event: Event) -> None:
+    def on(self, event: NodeEvent) -> None:
         """Hand an event to the core and do what it asks for."""
-        if self.member is not None:
+        if self.validator is not None:
             self.world.note(self, event)
-            self.do(self.member.on(event, self.now_s))
+            self.do(self.validator.on(event, self.now_s))
 
-    def do(self, effects: list[Effect]) -> None:
+    def do(self, effects: Sequence[NodeEffect]) -> None:
         """Perform effects in order, up to a crash."""
         life = self.life
         for wanted in effects:
@@ -250,19 +276,17 @@ class Node:
         self.later(SYNC_S, self._sync)
 
     def _ask(self, other: Node) -> None:
-        if self.member is None:
+        if self.validator is None:
             return
-        request = self.member.sync_request()
+        request = self.validator.sync_request()
         self.world.send(self, other, lambda: other.answer(request, self))
 
     def answer(self, request: bytes, asker: Node) -> None:
         """Tell a neighbour what it lacks."""
-        if self.member is None:
-            return
         self.on(Heard(asker.peer_id))
-        if self.member is None:
+        if self.validator is None:
             return
-        reply, effects = self.member.on_sync_request(request, asker.peer_id, self.now_s)
+        reply, effects = self.validator.on_sync_request(request, asker.peer_id, self.now_s)
         self.do(effects)
         self.world.send(self, asker, lambda: asker._take_reply(reply, self))
 
@@ -271,12 +295,14 @@ class Node:
         self.on(Heard(other.peer_id))
         for record in reply.records:
             self.on(RecordArrived(self.world.opened(record), other.peer_id))
+        for shown in reply.evidence:
+            self.on(self.world.evidence(shown, other))
         if reply.certificate is not None:
             self.on(HeadOffered(self.world.certificate(reply.certificate, other)))
 
     # Effects
 
-    def _perform(self, effect: Effect) -> None:
+    def _perform(self, effect: NodeEffect) -> None:
         match effect:
             case Publish(record):
                 self._publish(record)
@@ -307,6 +333,15 @@ class Node:
                     self.later(0.01, lambda: self._ask(self.world.by_id(peer)))
             case Blame(peer, reason, detail):
                 self.world.blame(self, peer, reason, detail)
+            case Replay(commitment, _):
+                self._replay(commitment, commitment.body.start in self.states)
+            case Declare(verdict):
+                self.world.broadcast(self, verdict.wire)
+            case Judged(verdict):
+                self.world.witness.judged(verdict)
+            case Convict(case):
+                self.disk.cases[case.id] = case
+                self.world.witness.convicted(case)
 
     def _publish(self, record: Signed[Body]) -> None:
         self.disk.journal.append(record)
@@ -321,8 +356,7 @@ class Node:
         def done() -> None:
             if base in self._halted:
                 return
-            seed = derive("work", start, self.peer_id, steps)
-            update = np.random.default_rng(seed).normal(0, 0.01, SHAPE.update_elems).astype(np.float32)
+            update = self.cheat(honest_update(start, self.peer_id, steps))
             contribution = Contribution.of(self.peer_id, base, update, WIRE)
             self.disk.work[base] = contribution
             units = steps * self.world.terms.inner.batch_size
@@ -330,6 +364,18 @@ class Node:
             self.on(Trained(base, work))
 
         self.later(steps * self.step_s, done)
+
+    def _replay(self, commitment: Signed[Commitment], able: bool) -> None:
+        """Another's work again; it is done beside own training, and forgotten in a crash."""
+        body, worker = commitment.body, commitment.signer
+
+        def done() -> None:
+            chunks = Contribution.of(worker, body.base, honest_update(body.start, worker, body.steps), WIRE)
+            mine = Contribution.of_chunks(self.peer_id, body.base, chunks.chunks_K)
+            self.on(Replayed(commitment.id, chunks.root, mine.root, exact=True))
+
+        if able:
+            self.later(body.steps * self.step_s, done)
 
     def _open(self, plan: Plan) -> None:
         self._plans[plan.base] = plan

@@ -6,7 +6,7 @@
 - one head for each round of a branch, built on the round before by a majority of its members, whose
   work it counts to the token;
 - who adopts a head holds the state with just that digest, and moves to heavier heads only;
-- honest nodes are never blamed.
+- honest nodes are never blamed, found false or put out.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from training.messages import (
 )
 from training.roster import quorum
 from training.state import State
+from validation.cases import Case, open_case
+from validation.messages import Verdict
 
 Agreed = tuple[bytes, str]
 """One agreement: base and step."""
@@ -46,6 +48,10 @@ class Witness:
         self.heads: dict[bytes, Head] = {}
         self.blames: Counter[tuple[str, str]] = Counter()
         """How often each dishonest peer was blamed, by reason."""
+        self.verdicts: Counter[tuple[str, str]] = Counter()
+        """Verdicts taken in, by outcome and role; each counts at everybody who took it in."""
+        self.cases: dict[str, Case] = {}
+        """The first case against each key that is out."""
         self.records = 0
         self._swarm_id = swarm_id
         self._dishonest = dishonest
@@ -116,6 +122,19 @@ class Witness:
             return self.heads[base].members
         roster = self._rosters[self._decided[base, "roster"]]
         return tuple(self._commitments[id_].signer for id_ in roster.commitments)
+
+    def judged(self, verdict: Signed[Verdict]) -> None:
+        """A node takes a verdict in: honest work is never found false by the honest."""
+        body = verdict.body
+        liars = {verdict.signer, body.worker} & self._dishonest
+        assert body.outcome == "pass" or liars, f"false alarm: {verdict}"
+        self.verdicts[body.outcome, body.role] += 1
+
+    def convicted(self, case: Case) -> None:
+        """A node puts a key out."""
+        assert case.guilty in self._dishonest, f"an honest key is out: {case.text}"
+        open_case(case.wire, self._swarm_id)
+        self.cases[case.guilty] = case
 
     # What nodes hold
 

@@ -25,10 +25,13 @@ from dhtnode.records import Body, Signed, open_record
 from tests.sim.shell import SHAPE, SWARM, WIRE, Node
 from tests.sim.witness import Witness
 from training.chain import Certificate, open_certificate
-from training.events import Event, RecordArrived
-from training.messages import KINDS, Head
+from training.events import RecordArrived
+from training.messages import Head
 from training.roster import ordered
 from training.state import State
+from validation.cases import Case, open_evidence
+from validation.messages import SPOKEN
+from validation.validator import CaseShown, NodeEvent
 
 T = TypeVar("T")
 
@@ -54,7 +57,7 @@ def terms_of(rounds: int, min_peers: int, stall_s: float) -> Terms:
         name="simulated",
         creator=identity_of(0).peer_id,
         task=TaskSection(kind="none"),
-        data=DataSection(mode="private"),
+        data=DataSection(mode="shared"),
         inner=InnerSection(steps=((0, 10),)),
         wire=WIRE,
         round=RoundSection(
@@ -107,6 +110,7 @@ class World:
         self.peers = {node.peer_id: node for node in self.nodes}
         self._trace = hashlib.sha256()
         self._opened: dict[bytes, Signed[Body]] = {}
+        self._evidence: dict[bytes, NodeEvent] = {}
         self._certificates: dict[bytes, Certificate] = {}
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._sequence = 0
@@ -143,7 +147,7 @@ class World:
         """Digest of all that has happened."""
         return self._trace.hexdigest()
 
-    def note(self, node: Node, event: Event) -> None:
+    def note(self, node: Node, event: NodeEvent) -> None:
         record = event.record.id.hex() if isinstance(event, RecordArrived) else ""
         self._trace.update(f"{self.now_s!r} {node.index} {type(event).__name__} {record}\n".encode())
 
@@ -183,7 +187,7 @@ class World:
     def opened(self, wire: bytes) -> Signed[Body]:
         """Verified once for all nodes: the check itself is tested elsewhere."""
         if wire not in self._opened:
-            self._opened[wire] = open_record(wire, SWARM, KINDS)
+            self._opened[wire] = open_record(wire, SWARM, SPOKEN)
         return self._opened[wire]
 
     def certificate(self, wire: bytes, sender: Node) -> Certificate:
@@ -191,6 +195,15 @@ class World:
         if wire not in self._certificates:
             self._certificates[wire] = open_certificate(wire, SWARM, sender.peer_id)
         return self._certificates[wire]
+
+    def evidence(self, wire: bytes, sender: Node) -> NodeEvent:
+        """The same for what a neighbour shows about others' work."""
+        if wire not in self._evidence:
+            shown = open_evidence(wire, SWARM, sender.peer_id)
+            self._evidence[wire] = (
+                CaseShown(shown) if isinstance(shown, Case) else RecordArrived(shown, sender.peer_id)
+            )
+        return self._evidence[wire]
 
     def by_id(self, peer_id: str) -> Node:
         return self.peers[peer_id]

@@ -32,7 +32,7 @@ def perform_all_and_die(driver: Driver[Any, Any], effects: list[Any]) -> None:
         perform_all(driver, [effect])
         if type(effect).__name__ == where:
             os.kill(os.getpid(), signal.SIGKILL)
-    if in_that_phase(driver._core):  # type: ignore[arg-type]
+    if in_that_phase(driver._core.member):  # type: ignore[attr-defined]
         os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -63,6 +63,7 @@ class Stranger:
             loss_micro=1,
             bandwidth=1,
             device="cpu/fp32",
+            link=os.urandom(32),
         )
         return msgspec.structs.replace(honest, **changes)
 
@@ -110,7 +111,7 @@ class Stranger:
         return self.reply(None, (b"no record", *(wire[:-1] for wire in self.heard[-2:])))
 
     def reply(self, certificate: bytes | None, records: tuple[bytes, ...]) -> bytes:
-        reply = SyncReply(certificate=certificate, records=records)
+        reply = SyncReply(certificate=certificate, records=records, evidence=())
         return canonical(msgspec.to_builtins(reply, builtin_types=(bytes,)))
 
     async def answer(self, peer: str, payload: bytes) -> bytes:

@@ -118,7 +118,9 @@ def test_the_second_signal_ends_a_node_at_once(make_swarm: MakeSwarm) -> None:
     swarm.start("b")
     swarm.start("c", command=doomed("train"))
     assert swarm.ended("c") == -signal.SIGKILL
-    swarm.until("b waits for c", lambda: (status := swarm.status("b")) and "1 of 3" in status.round.reason)
+    swarm.until(
+        "b waits for c", lambda: (status := swarm.status("b")) and "waiting for 1 of 3" in status.round.reason
+    )
     node = swarm.nodes["b"]
     node.process.terminate()
     swarm.until("b stops", lambda: "stopping: the current round" in node.output.read_text())

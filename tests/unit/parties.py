@@ -19,6 +19,7 @@ from training.messages import KINDS, Commitment, Head, Result, Vote
 from training.partition import partition
 from training.roster import ordered, quorum
 from validation.commitment import find_fault
+from validation.lottery import Chain
 
 SWARM = digest("swarm", "unit")
 CHUNKS = 8
@@ -44,7 +45,7 @@ def by_id(peer: str) -> Identity:
 
 def terms(**round_settings: Any) -> Terms:
     return Terms(
-        format=1,
+        format=2,
         name="unit",
         creator=person(0).peer_id,
         task=TaskSection(kind="none"),
@@ -63,6 +64,7 @@ def context(identity: Identity, **round_settings: Any) -> RoundContext:
         chunk_count=CHUNKS,
         device="unit/fp32",
         find_fault=find_fault,
+        link=Chain(identity, SWARM).link,
     )
 
 
@@ -104,6 +106,7 @@ def commit(identity: Identity, head: Head, **changes: Any) -> Signed[Commitment]
         loss_micro=1_000_000,
         bandwidth=100,
         device="unit/fp32",
+        link=Chain(identity, SWARM).link(head.number),
     )
     return sign(identity, SWARM, msgspec.structs.replace(commitment, **changes))
 

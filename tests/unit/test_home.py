@@ -30,7 +30,7 @@ with Home.open(Path(sys.argv[1])).locked():
 def manifest(name: str) -> Manifest:
     creator = Identity.from_seed(bytes(32))
     task, data = TaskSection(kind="digits"), DataSection(mode="private")
-    return Manifest.create(Terms(format=1, name=name, creator=creator.peer_id, task=task, data=data), creator)
+    return Manifest.create(Terms(format=2, name=name, creator=creator.peer_id, task=task, data=data), creator)
 
 
 def test_a_new_home_is_for_its_owner_only(tmp_path: Path) -> None:

@@ -20,12 +20,13 @@ OUTSIDE_WORLD = {
 }  # fmt: skip
 SHELL = {
     "training/data.py", "training/inner.py", "training/checkpoint.py", "training/exchange.py",
-    "training/library.py", "training/worker.py", "training/tasks/",
+    "training/library.py", "training/worker.py", "training/tasks/", "validation/profile.py",
 }  # fmt: skip
-"""Files of `training` that may touch files, clocks and devices; all others are the protocol."""
+"""Files of both rooms that may touch files, clocks and devices; all others are the protocol."""
 
 FILES = sorted(path.relative_to(ROOT).as_posix() for room in ROOMS for path in (ROOT / room).rglob("*.py"))
-PROTOCOL = [name for name in FILES if name.startswith("training/") and not name.startswith(tuple(SHELL))]
+PURE = ("training/", "validation/")
+PROTOCOL = [name for name in FILES if name.startswith(PURE) and not name.startswith(tuple(SHELL))]
 
 
 def imports(name: str) -> set[str]:

@@ -40,7 +40,7 @@ class Dropping(Text):
 def manifest(inner: InnerSection = PLAIN, mode: str = "shared", momentum: float = 0.0) -> Manifest:
     data = describe(TEXT, 0.1) if mode == "shared" else DataSection(mode="private")
     terms = Terms(
-        format=1,
+        format=2,
         name="test",
         creator=CREATOR.peer_id,
         task=TaskSection(kind="text", options=OPTIONS),

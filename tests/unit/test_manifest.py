@@ -31,7 +31,7 @@ DATA = DataSection(mode="shared", digest="ab" * 32, total_bytes=100_000, chunks=
 
 
 def terms(**changes: Any) -> Terms:
-    plain = Terms(format=1, name="a-swarm", creator=CREATOR.peer_id, task=TaskSection(kind="text"), data=DATA)
+    plain = Terms(format=2, name="a-swarm", creator=CREATOR.peer_id, task=TaskSection(kind="text"), data=DATA)
     return msgspec.structs.replace(plain, **changes)
 
 
@@ -147,10 +147,10 @@ def test_any_changed_letter_of_the_file_is_refused(data: st.DataObject) -> None:
         ({"inner__steps": [[0, 5], [9, 5], [3, 5]]}, "and rise"),
         ({"inner__steps": [[0, 5, 7]]}, "at `inner.steps[0]`"),
         ({"wire__chunk_elems": 300}, "wire.chunk_elems is no multiple"),
-        ({"format": 2}, "has format 2, this node reads format 1; update dhtnode"),
-        ({"format": 0}, "has format 0, this node reads format 1; make it with 'dhtnode swarm new'"),
+        ({"format": 3}, "has format 3, this node reads format 2; update dhtnode"),
+        ({"format": 0}, "has format 0, this node reads format 2; make it with 'dhtnode swarm new'"),
         ({"format": "1"}, "has format '1'"),
-        ({"format": True}, "Expected `int`, got `bool` at `format`"),
+        ({"format": True}, "has format True"),
         ({"format": None}, "has format None"),
         ({"signature": None}, "has no signature"),
         ({"signature": 5}, "has no signature"),

@@ -39,7 +39,7 @@ TINY = TaskSection(
 
 
 def swarm(task: TaskSection, data: DataSection, **sections: Any) -> tuple[Manifest, Task, Trainer]:
-    terms = Terms(format=1, name="test", creator=CREATOR.peer_id, task=task, data=data, **sections)
+    terms = Terms(format=2, name="test", creator=CREATOR.peer_id, task=task, data=data, **sections)
     manifest = Manifest.create(terms, CREATOR)
     loaded = load_task(task, Path())
     return manifest, loaded, Trainer(manifest, loaded)

@@ -15,7 +15,14 @@ from tests.unit.parties import SWARM, certified, commit, head_of, people
 from training.chain import MAX_CERTIFICATE_BYTES, NOTHING
 from training.messages import Proposal, Vote
 from training.pool import MAX_RECORDS, PREFIX_BYTES, RecordPool
-from training.sync import MAX_SYNC_BYTES, open_sync_reply, open_sync_request, sync_reply, sync_request
+from training.sync import (
+    MAX_EVIDENCE,
+    MAX_SYNC_BYTES,
+    open_sync_reply,
+    open_sync_request,
+    sync_reply,
+    sync_request,
+)
 
 PEOPLE = people(4)
 HEAD = head_of(PEOPLE)
@@ -53,7 +60,15 @@ def test_records_of_another_head_are_not_told() -> None:
 
 def test_the_fullest_pool_fits_into_a_question() -> None:
     have = [number.to_bytes(PREFIX_BYTES, "big") for number in range(MAX_RECORDS)]
-    frame = canonical({"head": bytes(32), "number": 2**62, "tokens": 2**62, "have": have})
+    frame = canonical(
+        {
+            "head": bytes(32),
+            "number": 2**62,
+            "tokens": 2**62,
+            "have": have,
+            "evidence": [bytes(PREFIX_BYTES)] * MAX_EVIDENCE,
+        }
+    )
     assert len(frame) <= MAX_SYNC_BYTES
     assert len(open_sync_request(frame, "asker").have) == MAX_RECORDS
 
@@ -93,7 +108,13 @@ def test_an_answer_of_very_many_small_records_can_be_opened() -> None:
     assert len(open_sync_reply(wire, "teller").records) > 500
 
 
-GOOD: dict[str, Any] = {"head": bytes(32), "number": 7, "tokens": 7, "have": [bytes(PREFIX_BYTES)]}
+GOOD: dict[str, Any] = {
+    "head": bytes(32),
+    "number": 7,
+    "tokens": 7,
+    "have": [bytes(PREFIX_BYTES)],
+    "evidence": [bytes(PREFIX_BYTES)],
+}
 
 
 @pytest.mark.parametrize(
@@ -108,6 +129,8 @@ GOOD: dict[str, Any] = {"head": bytes(32), "number": 7, "tokens": 7, "have": [by
         {"have": [bytes(PREFIX_BYTES + 1)]},
         {"have": [7]},
         {"have": [bytes(PREFIX_BYTES)] * (MAX_RECORDS + 1)},
+        {"evidence": [bytes(32)]},
+        {"evidence": [bytes(PREFIX_BYTES)] * (MAX_EVIDENCE + 1)},
         {"more": 1},
     ],
     ids=lambda changes: str(next(iter(changes.items())))[:24],

@@ -86,6 +86,7 @@ class Played:
             loss_micro=2_000_000,
             bandwidth=1,
             device="cpu/fp32",
+            link=bytes(32),
         )
         return sign(person, SWARM, body)
 
@@ -106,7 +107,7 @@ class Played:
 
 
 def shown(certificate: Certificate | None, records: tuple[bytes, ...] = ()) -> bytes:
-    reply = SyncReply(certificate=certificate.wire if certificate else None, records=records)
+    reply = SyncReply(certificate=certificate.wire if certificate else None, records=records, evidence=())
     return canonical(msgspec.to_builtins(reply, builtin_types=(bytes,)))
 
 

@@ -1,0 +1,70 @@
+"""Cheats among real nodes: found out by replay, put out by the others, with a proof for anybody."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dhtnode.cli.audit import open_export
+from dhtnode.errors import Exit
+from tests.swarm.conftest import MakeSwarm
+from tests.swarm.harness import RUN, Swarm
+from validation.cases import Case
+
+CHEAT = Path(__file__).parents[1] / "adversary" / "cheat.py"
+HONEST = "abcd"
+
+
+def cheating(attack: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", f"import runpy, sys; sys.argv[0] = {str(CHEAT)!r}; "
+            f"sys.path.insert(0, {str(CHEAT.parents[2])!r}); sys.argv.insert(1, {attack!r}); "
+            f"runpy.run_path({str(CHEAT)!r})")  # fmt: skip
+
+
+def audit(swarm: Swarm, *words: str, node: str | None = "a") -> subprocess.CompletedProcess[str]:
+    home = ["--home", str(swarm.folder / node)] if node else []
+    return subprocess.run([*RUN, "audit", *words, *home], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("attack", ["sign-flip", "right-norm"])
+def test_a_cheat_is_out_and_anybody_can_check_why(make_swarm: MakeSwarm, tmp_path: Path, attack: str) -> None:
+    swarm = make_swarm(min_peers=5, inner_steps="5")
+    for name in HONEST:
+        swarm.start(name)
+    swarm.start("x", command=cheating(attack))
+    cheat = swarm.reachable("x").peer_id
+    for name in HONEST:
+        swarm.until(
+            f"{name} puts the cheat out",
+            lambda name=name: (status := swarm.status(name)) and cheat in status.audits.excluded,
+        )
+    swarm.until_members(*HONEST)
+    swarm.go_on(*HONEST)
+    swarm.assert_identical(*HONEST)
+    status = swarm.reachable("a")
+    assert set(status.audits.excluded) == {cheat}, "nobody else"
+    assert all(swarm.reachable(name).audits.of_me.failed == 0 for name in HONEST)
+
+    listed = audit(swarm, "show")
+    assert listed.returncode == 0
+    record = next(line.split()[0] for line in listed.stdout.splitlines() if "out: " in line)
+    explained = audit(swarm, "show", record)
+    assert cheat in explained.stdout
+    file = tmp_path / "proof.case"
+    assert audit(swarm, "export", record, str(file)).returncode == 0
+    verified = audit(swarm, "verify", str(file), node=None)
+    assert verified.returncode == 0
+    assert "that it had not done as committed" in verified.stdout
+    case = open_export(file)
+    assert isinstance(case, Case)
+    assert (case.guilty, case.charge) == (cheat, "work")
+    damaged = bytearray(file.read_bytes())
+    damaged[-5] ^= 1
+    file.write_bytes(damaged)
+    refused = audit(swarm, "verify", str(file), node=None)
+    assert refused.returncode == Exit.FAILED
+    assert "proves nothing" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1

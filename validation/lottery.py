@@ -1,0 +1,74 @@
+"""Who audits whom: decided by a draw that nobody can foresee, choose or deny.
+
+Every member has a chain of hashes, fixed by its key for an epoch of rounds. Its commitment for a
+round shows one link; the link's preimage stays its secret until the round is closed, and is the
+link that its next commitment shows. A ticket is drawn from that preimage and the certified head:
+the one was fixed before anybody knew the other. So a worker can't foresee its auditors, an auditor
+can't choose its targets, and once the preimage is out everybody can tell who was obliged.
+
+Source: hash chains after Lamport, "Password authentication with insecure communication" (1981).
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from dhtnode.digest import digest
+from dhtnode.identity import Identity
+
+EPOCH = 4096
+"""Rounds of one chain. The longest walk costs 4,096 hashes, about 2 ms."""
+TICKETS = 2**64
+
+
+class Chain:
+    """One member's own chain.
+
+    Its secret follows from the key (Ed25519 signatures are deterministic), so a restart can't lose it
+    and no branch of a swarm shows another link for the same round.
+    """
+
+    def __init__(self, identity: Identity, swarm_id: bytes) -> None:
+        self._identity = identity
+        self._swarm_id = swarm_id
+
+    def link(self, round_no: int) -> bytes:
+        """What the commitment for a round shows: 32 bytes."""
+        return _hashed(self.preimage(round_no), 1)
+
+    def preimage(self, round_no: int) -> bytes:
+        """What hashes to the round's link: 32 bytes, secret until the round is closed."""
+        epoch, place = divmod(round_no, EPOCH)
+        signature = self._identity.sign(digest("lottery", self._swarm_id, epoch))
+        return _hashed(digest("lottery-secret", signature), EPOCH - 1 - place)
+
+
+def opens(preimage: bytes, link: bytes) -> bool:
+    """Whether a preimage belongs to the link that a commitment showed."""
+    return _hashed(preimage, 1) == link
+
+
+def follows(earlier: bytes, earlier_round: int, later: bytes, later_round: int) -> bool:
+    """Whether two links of one member are of one chain. True across epochs, where nothing can be told."""
+    if earlier_round // EPOCH != later_round // EPOCH:
+        return True
+    return _hashed(later, later_round - earlier_round) == earlier
+
+
+def obliged(preimage: bytes, head: bytes, target: bytes, rate: float) -> bool:
+    """Whether a member has drawn an audit.
+
+    Args:
+        preimage: of its link for the round.
+        head: id of the certified head that the round ended with.
+        target: id of the commitment that would be audited.
+        rate: probability, 0 to 1.
+    """
+    ticket = int.from_bytes(digest("ticket", preimage, head, target)[:8], "big")
+    return ticket < rate * TICKETS
+
+
+def _hashed(value: bytes, times: int) -> bytes:
+    for _ in range(times):
+        value = hashlib.sha256(value).digest()
+    return value

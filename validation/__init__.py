@@ -1,4 +1,10 @@
-"""Who checks whom. So far: what can be told of a commitment without replaying any work.
+"""Who checks whom: work is done again by others, and a majority puts out who was false.
 
-commitment.py  a commitment held against the round it claims, and equivocation as proof
+messages.py    a verdict: who replayed whose work and what came out
+commitment.py  a commitment held against the round it claims to belong to
+lottery.py     who audits whom: hash chains and tickets
+profile.py     whose work can be replayed bit by bit
+docket.py      recent work and the verdicts on it, until a majority agrees
+cases.py       why a key is out, as records that prove it to anybody
+validator.py   the core of a node: `training.member` and all of the above
 """

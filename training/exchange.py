@@ -159,8 +159,7 @@ class Exchange:
         raise TransportError(f"nobody has the result of part {record.body.part}")
 
     async def _send_part(self, plan: Plan, part: int, to: str, own: Contribution) -> None:
-        header = PartHeader(base=plan.base, part=part, leaves=b"".join(own.leaves_K))
-        packed = canonical(msgspec.to_builtins(header, builtin_types=(bytes,)))
+        packed = part_header(plan.base, part, own.leaves_K)
         start_s = time.monotonic()
         async with self._streams.opened(to, PART) as stream:
             stream.write(len(packed).to_bytes(_HEADER_LENGTH, "big") + packed)
@@ -174,7 +173,7 @@ class Exchange:
 
     async def _take_part(self, stream: Stream) -> None:
         length = int.from_bytes(await stream.read_exactly(_HEADER_LENGTH), "big")
-        header = _open_header(await self._read_capped(stream, length), stream.peer)
+        header = open_part_header(await self._read_capped(stream, length), stream.peer)
         plan = await self._plan(header.base)
         if plan is None or stream.peer not in plan.members:
             stream.write(_ABSENT)
@@ -233,7 +232,18 @@ class Exchange:
         return chunks
 
 
-def _open_header(packed: bytes, sender: str) -> PartHeader:
+def part_header(base: bytes, part: int, leaves_K: Sequence[bytes]) -> bytes:
+    """What a sender says before its chunks; `leaves_K` are the digests of its whole update."""
+    header = PartHeader(base=base, part=part, leaves=b"".join(leaves_K))
+    return canonical(msgspec.to_builtins(header, builtin_types=(bytes,)))
+
+
+def open_part_header(packed: bytes, sender: str) -> PartHeader:
+    """Check what a sender says before its chunks.
+
+    Raises:
+        RemoteProtocolError: reason `bad-part`.
+    """
     try:
         value = parse_canonical(packed, len(packed))
         return msgspec.convert(value, PartHeader, strict=True, builtin_types=(bytes,))

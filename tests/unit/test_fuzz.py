@@ -1,0 +1,160 @@
+"""200,000 damaged messages: every one is refused with a peer's name on it, none does anything else.
+
+Whatever a node takes from a peer is here: signed records of every kind, certificates, receipts, cases,
+frames of the exchange between neighbours, headers and chunks of parts. What is signed must be refused
+whenever a single byte differs; what is not signed may only be refused in the one right way.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from dhtnode.digest import digest
+from dhtnode.errors import RemoteProtocolError
+from dhtnode.manifest import WireSection
+from dhtnode.presence import Presence
+from dhtnode.records import open_record, sign
+from rewards.receipts import Receipt, open_receipt
+from tests.unit.parties import SWARM, certified, commit, head_of, people, plan_of, result_of, vote_for
+from tests.unit.test_cases import CASES, CERTIFICATE, FAILS, HEAD, TARGET
+from training import codec
+from training.chain import open_certificate
+from training.exchange import open_part_header, part_header
+from training.messages import Leave, Promise, Proposal, Ready
+from training.pool import RecordPool
+from training.sync import open_sync_reply, open_sync_request, sync_reply, sync_request
+from validation.cases import open_evidence
+from validation.messages import SPOKEN
+
+MESSAGES = 200_000
+SEEDS = 20
+PEOPLE = people(5)
+ME = PEOPLE[0]
+KINDS = {**SPOKEN, Presence.KIND: Presence}
+WIRE = WireSection(codec="int8", block_elems=32, chunk_elems=256)
+
+Open = Callable[[bytes], object]
+
+
+def pool() -> RecordPool:
+    filled = RecordPool(HEAD.id)
+    for someone in PEOPLE:
+        filled.add(commit(someone, HEAD))
+    return filled
+
+
+def signed_messages() -> list[tuple[bytes, Open]]:
+    """Valid bytes that a signature covers to the last bit, and what opens them."""
+    head = head_of(PEOPLE)
+    common = {"round": head.number, "base": head.id}
+    bodies = [
+        Ready(**common),
+        Leave(**common),
+        Promise(**common, step="close", view=3, voted_view=1, voted=digest("value")),
+        Proposal(**common, step="roster", view=2, value=bytes(200), promises=(bytes(150),)),
+        Presence(addresses=("/ip4/192.0.2.7/tcp/4117",), round=7, head=head.id, made_at_s=1_700_000_000),
+    ]
+    records = [sign(ME, SWARM, body) for body in bodies]
+    records += [commit(ME, head), vote_for(ME, head), result_of(ME, plan_of(PEOPLE, head), 1), FAILS[0]]
+
+    def record(wire: bytes) -> object:
+        return open_record(wire, SWARM, KINDS, "peer")
+
+    def certificate(wire: bytes) -> object:
+        return open_certificate(wire, SWARM, "peer")
+
+    def evidence(wire: bytes) -> object:
+        return open_evidence(wire, SWARM, "peer")
+
+    def receipt(wire: bytes) -> object:
+        return open_receipt(wire, SWARM, "peer")
+
+    return [
+        *((one.wire, record) for one in records),
+        (certified(PEOPLE, head).wire, certificate),
+        *((case.wire, evidence) for case in CASES),
+        (FAILS[1].wire, evidence),
+        (Receipt(TARGET, CERTIFICATE).wire, receipt),
+    ]
+
+
+def plain_messages() -> list[tuple[bytes, Open]]:
+    """Valid bytes that nobody signs, and what opens them."""
+    values = np.random.default_rng(1).standard_normal(256).astype(np.float32)
+    question = sync_request(HEAD, pool(), [case.id for case in CASES])
+    shown = {case.id: case.wire for case in CASES}
+    answer = sync_reply(open_sync_request(sync_request(HEAD, None), ""), CERTIFICATE.wire, [pool()], shown)
+
+    def chunk(wire: bytes) -> object:
+        try:
+            codec.check(wire, 256, WIRE)
+        except ValueError as error:
+            raise RemoteProtocolError("peer", "bad-part", str(error)) from error
+        decoded = codec.decode(wire, 256, WIRE)
+        assert np.isfinite(decoded).all()
+        return decoded
+
+    return [
+        (question, lambda wire: open_sync_request(wire, "peer")),
+        (answer, lambda wire: open_sync_reply(wire, "peer")),
+        (
+            part_header(HEAD.id, 1, [digest("leaf", n) for n in range(8)]),
+            lambda wire: open_part_header(wire, "peer"),
+        ),
+        (codec.encode(values, WIRE)[0], chunk),
+    ]
+
+
+SIGNED, PLAIN = signed_messages(), plain_messages()
+
+
+def damaged(wire: bytes, rng: random.Random) -> bytes:
+    """The same bytes with a bit, a byte, a piece or an end that is not right."""
+    data = bytearray(wire)
+    place, other = rng.randrange(len(data)), rng.randrange(len(data))
+    length = rng.choice((1, 1, 2, 4, 8, 32))
+    match rng.randrange(7):
+        case 0:
+            data[place] ^= 1 << rng.randrange(8)
+        case 1:
+            data[place] = rng.choice((0, 0x7F, 0x80, 0x90, 0xC0, 0xCF, 0xDF, 0xFF, rng.randrange(256)))
+        case 2:
+            del data[place : place + length]
+        case 3:
+            data[place:place] = rng.randbytes(length)
+        case 4:
+            data[place : place + length] = data[other : other + length]
+        case 5:
+            del data[place:]
+        case 6:
+            data += rng.randbytes(length)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("wire_and_open", SIGNED + PLAIN)
+def test_what_is_right_is_opened(wire_and_open: tuple[bytes, Open]) -> None:
+    wire, opened = wire_and_open
+    assert opened(wire) is not None
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_what_is_damaged_is_refused_and_does_nothing_else(seed: int) -> None:
+    rng = random.Random(seed)  # noqa: S311  repeatable
+    refused = 0
+    for number in range(MESSAGES // SEEDS):
+        is_signed = number % 4 > 0
+        wire, opened = rng.choice(SIGNED if is_signed else PLAIN)
+        bad = damaged(wire, rng)
+        for _ in range(rng.randrange(3)):
+            bad = damaged(bad, rng) if bad else bad
+        try:
+            opened(bad)
+        except RemoteProtocolError:
+            refused += 1
+        else:
+            assert bad == wire or not is_signed, f"accepted: {bad.hex()}"
+    assert refused > 0.7 * MESSAGES / SEEDS

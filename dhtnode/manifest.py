@@ -109,6 +109,15 @@ class WireSection(Section, frozen=True, kw_only=True):
     """Elements of one digested chunk; parts are whole numbers of chunks."""
 
 
+class ReduceSection(Section, frozen=True, kw_only=True):
+    """What the members' updates become."""
+
+    rule: Literal["clipped", "mean"] = "clipped"
+    """`clipped`: what lies further from the middle than others do is pulled in, see
+    `training.aggregate`: until a cheat is out, it can do little harm. `mean`: for members that trust
+    each other, and where shards differ so much that an honest member looks like a cheat."""
+
+
 class RoundSection(Section, frozen=True, kw_only=True):
     """How rounds run. Deadlines are learned; these are the bounds of the learning."""
 
@@ -152,6 +161,7 @@ class Terms(Section, frozen=True, kw_only=True):
     inner: InnerSection = InnerSection()
     outer: OuterSection = OuterSection()
     wire: WireSection = WireSection()
+    reduce: ReduceSection = ReduceSection()
     round: RoundSection = RoundSection()
     audit: AuditSection = AuditSection()
     network: NetworkSection = NetworkSection()

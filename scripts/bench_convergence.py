@@ -32,6 +32,7 @@ from dhtnode.manifest import (
     InnerSection,
     Manifest,
     OuterSection,
+    ReduceSection,
     RoundSection,
     TaskSection,
     Terms,
@@ -74,6 +75,7 @@ class Setting:
     power: float = 1.7
     """Rounds end at steps N (r / R)^power: above 1, rounds are short early and long later."""
     codec: str = "int2"
+    rule: str = "mean"
     lr: float = 1.2e-2
     betas: tuple[float, float] = (0.6, 0.95)
     eps: float = 1e-4
@@ -157,6 +159,7 @@ def manifest_of(setting: Setting, content: bytes) -> Manifest:
             codec=setting.codec if swarm else "fp32",  # type: ignore[arg-type]
             block_elems=256,
         ),
+        reduce=ReduceSection(rule=setting.rule),  # type: ignore[arg-type]
         round=RoundSection(rounds=rounds),
     )
     return Manifest.create(terms, creator)
@@ -190,6 +193,7 @@ def settings_for(args: argparse.Namespace) -> list[Setting]:
     base = Setting(
         "swarm", args.steps, lr=args.lr, power=args.power, batch=args.batch, data=str(args.data or "")
     )
+    base = replace(base, rule=args.rule)
     reference = {**REFERENCE, "lr": args.reference_lr}
     jobs = []
     for seed in range(args.seeds):
@@ -368,6 +372,7 @@ def main() -> None:
         "--reference-lr", type=float, default=REFERENCE["lr"], help="of data-parallel training"
     )
     parser.add_argument("--power", type=float, default=Setting.power, help="how much longer late rounds are")
+    parser.add_argument("--rule", choices=("mean", "clipped"), default=Setting.rule, help="of reduction")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--no-sweep", action="store_true", help="only the main comparison")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at the same time")

@@ -3,10 +3,11 @@
 Both are elementwise or sums in one fixed order, so every machine gets the same bits.
 
 Centered clipping (Karimireddy et al., "Learning from history", arXiv:2012.10333): whatever lies further
-from a centre than the senders usually do is pulled in to that distance before it is averaged. The
-centre is first the coordinate-wise median, which a minority can't move far, then what the step before
-gave. The usual distance is the lower median of the senders' distances; with it a minority of any
-length weighs no more than as many honest members.
+from a centre than the senders usually do is pulled in before it is averaged. The centre is first the
+coordinate-wise median, which a minority can't move far, then what the step before gave. The usual
+distance r is the lower median of the senders' distances d. There an offset is pulled in to length r;
+here to r * r / d: who stands far out is hardly heard at all. `scripts/bench-adversary` shows why: with
+four attackers of ten that send -10 times the honest mean it costs 1 point of accuracy instead of 10.
 
 # N = senders, E = elements of a chunk
 """
@@ -17,12 +18,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from training.codec import Vector
+from training.codec import Vector, halving_sum
 
-STEPS = 2
-"""Times that the centre is improved. A third changed nothing that could be measured."""
-REACH = np.float32(1.0)
-"""Clipping radius, as a multiple of the usual distance. DESIGN section 5: the median."""
+STEPS = 4
+"""Times that the centre is improved."""
 MOST_WEIGHT = 2
 """Largest weight that counts, as a multiple of the median weight: who claims more work than others do
 must not outvote them by claiming."""
@@ -57,11 +56,12 @@ def clipped(vectors_N: Sequence[Vector], weights_N: Sequence[int]) -> Vector:
     for _ in range(STEPS):
         offsets_NE = np.subtract(stack_NE, center_E)
         distances_N = np.sqrt(halving_sum(np.multiply(offsets_NE, offsets_NE)))
-        radius = np.float32(np.sort(distances_N)[(len(distances_N) - 1) // 2] * REACH)
+        usual = np.sort(distances_N)[(len(distances_N) - 1) // 2]
         for offset_E, distance, weight in zip(offsets_NE, distances_N, weights, strict=True):
             share = np.float32(weight / total)
-            if distance > radius:
-                share = np.float32(share * np.float32(radius / distance))
+            if distance > usual:
+                near = np.float32(usual / distance)
+                share = np.float32(share * np.float32(near * near))
             np.add(center_E, np.multiply(offset_E, share), out=center_E)
     return center_E
 
@@ -71,21 +71,11 @@ def median(stack_NE: Vector) -> Vector:
     ordered_NE = np.sort(stack_NE, axis=0)
     count = len(ordered_NE)
     low_E, high_E = ordered_NE[(count - 1) // 2], ordered_NE[count // 2]
-    return np.multiply(np.add(low_E, high_E), np.float32(0.5))
+    middle_E: Vector = np.multiply(np.add(low_E, high_E), np.float32(0.5))
+    return middle_E
 
 
 def capped(weights: Sequence[int]) -> list[int]:
     """Weights, none above MOST_WEIGHT times the lower median."""
     most = MOST_WEIGHT * sorted(weights)[(len(weights) - 1) // 2]
     return [min(weight, most) for weight in weights]
-
-
-def halving_sum(grid: Vector) -> Vector:
-    """Row sums in one order on every machine: halves are added until one column is left."""
-    while grid.shape[1] > 1:
-        middle = grid.shape[1] // 2
-        if grid.shape[1] % 2:
-            grid = np.concatenate([grid, np.zeros((len(grid), 1), np.float32)], axis=1)
-            middle += 1
-        grid = np.add(grid[:, :middle], grid[:, middle:])
-    return grid[:, 0]

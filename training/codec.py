@@ -118,7 +118,7 @@ class LloydCodec:
         counts = np.full(len(grid), block, np.float32)
         if values.size % block:
             counts[-1] = values.size % block
-        scale = np.minimum(np.sqrt(_halving_sum(grid * grid) / counts), self.MOST)
+        scale = np.minimum(np.sqrt(halving_sum(grid * grid) / counts), self.MOST)
         scale[scale < self.LEAST] = 0
         codes = (grid < 0).astype(np.uint8) << 1
         codes |= np.abs(grid) > (scale * self.BORDER)[:, None]
@@ -267,9 +267,11 @@ def _check_scales(scale: Vector, most: np.float32) -> None:
         raise ValueError("scale is subnormal")
 
 
-def _halving_sum(grid: Vector) -> Vector:
+def halving_sum(grid: Vector) -> Vector:
     """Row sums in one order on every machine: halves are added until one column is left."""
     while grid.shape[1] > 1:
+        if grid.shape[1] % 2:
+            grid = np.pad(grid, ((0, 0), (0, 1)))
         middle = grid.shape[1] // 2
         grid = np.add(grid[:, :middle], grid[:, middle:])
     return grid[:, 0]

@@ -1,9 +1,10 @@
-"""The weighted mean of what the senders sent for one part: the same bits whoever computes it.
+"""What the senders sent for one part becomes one vector: the same bits whoever computes it.
 
 The sum runs over the senders in roster order, never in order of arrival, with one multiply and one
 add per element. So a second reducer that repeats a part after the first one died gets the same
-bytes, and an auditor can show that a reducer lied. The mean is encoded once and these bytes go to
-everybody: nobody applies a value that another node does not see.
+bytes, and an auditor can show that a reducer lied. Each chunk stands alone: the result does not depend
+on how parts were cut. It is encoded once and these bytes go to everybody: nobody applies a value
+that another node does not see.
 """
 
 from __future__ import annotations
@@ -12,12 +13,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dhtnode.manifest import WireSection
+from dhtnode.manifest import ReduceSection, WireSection
+from training.aggregate import clipped, mean
 from training.codec import LIMIT, decode, encode
+
+RULES = {"mean": mean, "clipped": clipped}
 
 
 def reduce_part(
-    senders: Sequence[tuple[int, Sequence[bytes]]], sizes: Sequence[int], wire: WireSection
+    senders: Sequence[tuple[int, Sequence[bytes]]],
+    sizes: Sequence[int],
+    wire: WireSection,
+    how: ReduceSection,
 ) -> list[bytes]:
     """Reduce one part.
 
@@ -26,9 +33,10 @@ def reduce_part(
             `codec.check`. A weight is an integer of at least 0; 0 adds nothing.
         sizes: elements of each chunk of the part.
         wire: the manifest's section.
+        how: the manifest's section.
 
     Returns:
-        The encoded mean, one chunk for each of `sizes`.
+        The encoded aggregate, one chunk for each of `sizes`.
 
     Raises:
         ValueError: a negative weight, no positive weight, or a sender with another number of chunks.
@@ -39,20 +47,10 @@ def reduce_part(
         raise ValueError(f"weights {weights} give no mean")
     if any(len(chunks) != len(sizes) for _, chunks in senders):
         raise ValueError(f"a sender has not sent {len(sizes)} chunks")
-    # Python divides integers with one correct rounding, however large they are.
-    shares = [(np.float32(weight / total), chunks) for weight, chunks in senders if weight]
-    return [_reduce_chunk(shares, index, elems, wire) for index, elems in enumerate(sizes)]
-
-
-def _reduce_chunk(
-    shares: Sequence[tuple[np.float32, Sequence[bytes]]], index: int, elems: int, wire: WireSection
-) -> bytes:
-    mean = np.zeros(elems, np.float32)
-    for share, chunks in shares:
-        term = decode(chunks[index], elems, wire)
-        np.multiply(term, share, out=term)
-        np.add(mean, term, out=mean)
-    # Rounding may lift a mean of values at the limit over the limit.
-    np.clip(mean, -LIMIT, LIMIT, out=mean)
-    (chunk,) = encode(mean, wire)
-    return chunk
+    rule, reduced = RULES[how.rule], []
+    for index, elems in enumerate(sizes):
+        result = rule([decode(chunks[index], elems, wire) for _, chunks in senders], weights)
+        # Rounding may lift a mean of values at the limit over the limit.
+        np.clip(result, -LIMIT, LIMIT, out=result)
+        reduced += encode(result, wire)
+    return reduced

@@ -6,10 +6,10 @@ work. Benchmarks and tests run it; it is also the quickest way to try a task of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from dhtnode.manifest import Manifest, WireSection
+from dhtnode.manifest import Manifest, ReduceSection, WireSection
 from training.codec import chunk_sizes, decode_all, encode
 from training.inner import LocalWork, Trainer
 from training.outer import advance
@@ -32,11 +32,19 @@ class Rehearsed:
     """Bytes of one member's encoded update: what a butterfly sends twice, less its own part."""
 
 
+Tamper = Callable[[dict[str, LocalWork]], dict[str, LocalWork]]
+
+
+def _honestly(work: dict[str, LocalWork]) -> dict[str, LocalWork]:
+    return work
+
+
 def rehearse(
     manifest: Manifest,
     trainer: Trainer,
     shards: Mapping[str, Shard],
     paces: Mapping[str, int] | None = None,
+    tamper: Tamper = _honestly,
 ) -> Iterator[Rehearsed]:
     """Run the manifest's rounds.
 
@@ -45,6 +53,7 @@ def rehearse(
         trainer: made for it.
         shards: what each member trains on, by peer id.
         paces: most inner steps a round, for members that are slow.
+        tamper: what is sent instead of the work that was done, for attackers.
 
     Yields:
         Each round, when it is done.
@@ -56,19 +65,22 @@ def rehearse(
             peer: trainer.run(state, shards[peer], peer, max_steps=(paces or {}).get(peer))
             for peer in members
         }
+        work = tamper(work)
         sent = [(done.weight, encode(done.update_U, manifest.terms.wire)) for done in work.values()]
-        mean = _reduce(sent, state.shape.update_elems, manifest.terms.wire)
+        mean = _reduce(sent, state.shape.update_elems, manifest.terms.wire, manifest.terms.reduce)
         state = advance(
             state, decode_all(mean, state.shape.update_elems, manifest.terms.wire), manifest.terms.outer
         )
         yield Rehearsed(state, work, sum(len(chunk) for chunk in mean))
 
 
-def _reduce(sent: list[tuple[int, list[bytes]]], elems: int, wire: WireSection) -> list[bytes]:
+def _reduce(
+    sent: list[tuple[int, list[bytes]]], elems: int, wire: WireSection, how: ReduceSection
+) -> list[bytes]:
     """Every member reduces one part, as in the butterfly."""
     sizes = chunk_sizes(elems, wire)
     reduced: list[bytes] = []
     for part in partition(len(sizes), [1] * len(sent)):
         cut = slice(part.start, part.stop)
-        reduced += reduce_part([(weight, chunks[cut]) for weight, chunks in sent], sizes[cut], wire)
+        reduced += reduce_part([(weight, chunks[cut]) for weight, chunks in sent], sizes[cut], wire, how)
     return reduced

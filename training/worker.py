@@ -106,10 +106,10 @@ class Worker:
         return await self._in(self._training, lambda: self._train(state, base, steps, budget_s, halt))
 
     async def reduce(self, senders: Sequence[tuple[int, Sequence[bytes]]], owned: range) -> list[bytes]:
-        """The encoded weighted mean of a part; see `reduce.reduce_part`."""
+        """The encoded aggregate of a part; see `reduce.reduce_part`."""
         sizes = [self._sizes[index] for index in owned]
-        wire = self._manifest.terms.wire
-        return await self._in(self._arithmetic, lambda: reduce_part(senders, sizes, wire))
+        terms = self._manifest.terms
+        return await self._in(self._arithmetic, lambda: reduce_part(senders, sizes, terms.wire, terms.reduce))
 
     async def apply(self, state: State, results: list[bytes]) -> State:
         """The outer step with all results, in chunk order.

@@ -10,6 +10,7 @@ Events in, effects out, as in `training.member`; those that are not about judgin
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
@@ -108,8 +109,8 @@ class Validator:
         self._terms = member.context.terms
         self._roles: dict[bytes, str] = {}
         """Commitments that this node has to judge, and why."""
-        self._passed: dict[str, int] = {}
-        """Audits that each peer has come through, as far as they were seen."""
+        self._passed: dict[str, Counter[str]] = {}
+        """Audits that each peer has come through, by who did them."""
 
     def remember(self, cases: Iterable[Case]) -> None:
         """Take back what was proven before a restart."""
@@ -181,8 +182,15 @@ class Validator:
         return effects
 
     def rate(self, peer: str) -> float:
-        """How often a member's rounds are audited: always at first, less with every audit it passes."""
-        return max(self._terms.audit.rate, 1 / (1 + self._passed.get(peer, 0)))
+        """How often a member's rounds are audited: always at first, less with every audit it passes.
+
+        Each other auditor's word counts for one more than own replays at most: a friend that passes
+        everything must not lower it.
+        """
+        passed = self._passed.get(peer, Counter())
+        own = passed[self._me]
+        heard = sum(min(count, own + 1) for who, count in passed.items() if who != self._me)
+        return max(self._terms.audit.rate, 1 / (1 + own + heard))
 
     # Judging
 
@@ -224,8 +232,8 @@ class Validator:
             return [Blame(error.peer, error.reason, error.detail)]
         if trial is None:
             return []
-        if verdict.body.outcome == "pass" and len(trial.saying("pass")) == 1:
-            self._passed[verdict.body.worker] = self._passed.get(verdict.body.worker, 0) + 1
+        if verdict.body.outcome == "pass":
+            self._passed.setdefault(verdict.body.worker, Counter())[verdict.signer] += 1
         effects: list[NodeEffect] = [Judged(verdict)]
         if trial.is_disputed and self._me not in trial.verdicts:
             effects += self._judge(trial, "jury")

@@ -8,6 +8,8 @@ its member computed honestly and what it has committed to before.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -86,6 +88,42 @@ class OnePart:
 
     def __call__(self, honest_U: Vector) -> Vector:
         return np.concatenate([2 * honest_U[:256], honest_U[256:]])
+
+
+class Collusion(Protocol):
+    """What all attackers send together, seeing what the honest send."""
+
+    NAME: ClassVar[str]
+
+    def __call__(self, honest_NU: Sequence[Vector]) -> Vector: ...
+
+
+@dataclass(frozen=True)
+class InnerProduct:
+    """The honest mean, turned round (Xie et al., arXiv:1903.03936).
+
+    It reverses the plain mean of n with f attackers only for size > (n - f) / f.
+    """
+
+    NAME = "inner-product"
+    size: float
+
+    def __call__(self, honest_NU: Sequence[Vector]) -> Vector:
+        turned: Vector = (-self.size * np.mean(honest_NU, axis=0)).astype(np.float32)
+        return turned
+
+
+@dataclass(frozen=True)
+class LittleIsEnough:
+    """Each coordinate z deviations below the honest mean (Baruch et al., arXiv:1902.06156)."""
+
+    NAME = "little-is-enough"
+    z: float
+
+    def __call__(self, honest_NU: Sequence[Vector]) -> Vector:
+        stack = np.stack(honest_NU)
+        shifted: Vector = (stack.mean(axis=0) - self.z * stack.std(axis=0)).astype(np.float32)
+        return shifted
 
 
 ATTACKS: dict[str, type[Attack]] = {

@@ -431,7 +431,7 @@ class Node:
             else:
                 chunks = self._parts[(plan.base, part, commitment.signer)]
             senders.append((commitment.body.weight, chunks))
-        reduced = reduce_part(senders, [SIZES[index] for index in owned], WIRE)
+        reduced = reduce_part(senders, [SIZES[index] for index in owned], WIRE, self.world.terms.reduce)
         root = result_root(reduced)
         self.results[root] = reduced
         self.on(Reduced(plan.base, part, included, root))

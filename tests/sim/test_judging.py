@@ -14,7 +14,7 @@ from training.roster import quorum
 from validation.validator import Declare, NodeEffect
 
 SEEDS = range(6)
-ROUNDS = 14
+ROUNDS = 20
 
 
 def swarm(seed: int, nodes: int = 5, liars: int = 1) -> tuple[World, list[Node], list[Node]]:

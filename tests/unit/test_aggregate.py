@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.adversary.attacks import RightNorm, ScaledNoise, SignFlip, Zero
-from training.aggregate import capped, clipped, halving_sum, mean, median
-from training.codec import Vector
+from tests.adversary.attacks import (
+    InnerProduct,
+    LittleIsEnough,
+    RightNorm,
+    ScaledNoise,
+    SignFlip,
+    Zero,
+)
+from training.aggregate import capped, clipped, mean, median
+from training.codec import Vector, halving_sum
 
 ELEMS = 2_000
 SIGNAL = np.random.default_rng(99).standard_normal(ELEMS).astype(np.float32)
@@ -32,20 +39,6 @@ def trimmed(vectors: Sequence[Vector], cut: int) -> Vector:
     """The mean of what is left without the `cut` largest and smallest of each coordinate: for comparison."""
     ordered = np.sort(np.stack(vectors), axis=0)
     return ordered[cut : len(vectors) - cut].mean(axis=0, dtype=np.float32)  # type: ignore[no-any-return]
-
-
-Attackers = Callable[[list[Vector]], list[Vector]]
-
-
-def inner_product(vectors: list[Vector], count: int, size: float) -> list[Vector]:
-    """All attackers send the honest mean, turned round (Xie et al., arXiv:1903.03936)."""
-    return [(-size * np.mean(vectors, axis=0)).astype(np.float32)] * count
-
-
-def a_little_is_enough(vectors: list[Vector], count: int, z: float) -> list[Vector]:
-    """Each coordinate z deviations below the honest mean (Baruch et al., arXiv:1902.06156)."""
-    stack = np.stack(vectors)
-    return [(stack.mean(axis=0) - z * stack.std(axis=0)).astype(np.float32)] * count
 
 
 OVERT = [SignFlip, ScaledNoise, RightNorm, Zero]
@@ -90,7 +83,7 @@ def test_the_mean_is_carried_away_by_one() -> None:
 def test_inner_product_manipulation(size: float) -> None:
     """6 of 16; above 10 / 6 it turns the mean round, never the clipped one."""
     vectors = honest(10)
-    vectors += inner_product(vectors, 6, size)
+    vectors += [InnerProduct(size)(vectors)] * 6
     forward = float(np.dot(clipped(vectors, [1] * 16), SIGNAL))
     assert forward > 0
     assert (float(np.dot(mean(vectors, [1] * 16), SIGNAL)) < 0) == (size > 10 / 6)
@@ -99,7 +92,7 @@ def test_inner_product_manipulation(size: float) -> None:
 @pytest.mark.parametrize("z", [0.3, 0.5, 1.0, 1.5])
 def test_a_little_is_not_enough(z: float) -> None:
     vectors = honest(10)
-    vectors += a_little_is_enough(vectors, 6, z)
+    vectors += [LittleIsEnough(z)(vectors)] * 6
     assert error(clipped(vectors, [1] * 16)) <= 0.5
 
 
@@ -135,11 +128,11 @@ def test_it_equals_a_reference_that_takes_no_care_of_bits(count: int, elems: int
     weights = [int(weight) for weight in rng.integers(1, 9, count)]
     stack, share = np.stack(vectors).astype(float), np.array(capped(weights)) / sum(capped(weights))
     center = np.median(stack, axis=0)
-    for _ in range(2):
+    for _ in range(4):
         offsets = stack - center
         distances = np.linalg.norm(offsets, axis=1)
         radius = np.sort(distances)[(count - 1) // 2]
-        pulled = np.minimum(1, radius / np.maximum(distances, 1e-300))
+        pulled = np.minimum(1, radius / np.maximum(distances, 1e-300)) ** 2
         center = center + ((share * pulled)[:, None] * offsets).sum(axis=0)
     np.testing.assert_allclose(clipped(vectors, weights), center, atol=2e-5)
 

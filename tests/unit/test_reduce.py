@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dhtnode.manifest import WireSection
+from dhtnode.manifest import ReduceSection, WireSection
 from training.codec import LIMIT, Vector, check, chunk_sizes, decode_all, encode
 from training.reduce import reduce_part
 
 ELEMS = 600
+MEAN = ReduceSection(rule="mean")
 WIRE = WireSection(chunk_elems=256)
 SIZES = chunk_sizes(ELEMS, WIRE)
 
@@ -42,7 +43,7 @@ def test_any_order_of_arrival_gives_the_bits_of_the_reference(weights: list[int]
     arrivals = list(sent.items())
     chance.shuffle(arrivals)
     arrived = dict(arrivals)
-    reduced = reduce_part([arrived[peer] for peer in roster], SIZES, WIRE)
+    reduced = reduce_part([arrived[peer] for peer in roster], SIZES, WIRE, MEAN)
     expected = dumb_mean([(weight, decode_all(chunks, ELEMS, WIRE)) for weight, chunks in sent.values()])
     assert reduced == encode(expected, WIRE)
 
@@ -51,28 +52,30 @@ def test_roster_order_is_what_fixes_the_bits() -> None:
     """The control: without a fixed order the sums do differ, so the order is not for show."""
     fp32 = WireSection(codec="fp32", chunk_elems=256)
     sent = [(1, encode(vector_of(seed), fp32)) for seed in range(5)]
-    assert reduce_part(sent, SIZES, fp32) != reduce_part(sent[::-1], SIZES, fp32)
+    assert reduce_part(sent, SIZES, fp32, MEAN) != reduce_part(sent[::-1], SIZES, fp32, MEAN)
 
 
 def test_parts_reduced_apart_are_the_whole() -> None:
     sent = [(seed + 1, encode(vector_of(seed), WIRE)) for seed in range(3)]
     parts = [
-        reduce_part([(weight, chunks[cut]) for weight, chunks in sent], SIZES[cut], WIRE)
+        reduce_part([(weight, chunks[cut]) for weight, chunks in sent], SIZES[cut], WIRE, MEAN)
         for cut in (slice(0, 1), slice(1, 3))
     ]
-    assert parts[0] + parts[1] == reduce_part(sent, SIZES, WIRE)
+    assert parts[0] + parts[1] == reduce_part(sent, SIZES, WIRE, MEAN)
 
 
 def test_fedavg_weights() -> None:
     fp32 = WireSection(codec="fp32", chunk_elems=256)
     sent = [(n, encode(np.full(ELEMS, value, np.float32), fp32)) for n, value in [(300, 1.0), (100, 5.0)]]
-    mean = decode_all(reduce_part(sent, SIZES, fp32), ELEMS, fp32)
+    mean = decode_all(reduce_part(sent, SIZES, fp32, MEAN), ELEMS, fp32)
     np.testing.assert_array_equal(mean, np.full(ELEMS, 2.0, np.float32))
 
 
 def test_weight_zero_adds_nothing() -> None:
     sent = [(2, encode(vector_of(0), WIRE)), (3, encode(vector_of(1), WIRE))]
-    assert reduce_part([sent[0], (0, sent[1][1]), sent[1]], SIZES, WIRE) == reduce_part(sent, SIZES, WIRE)
+    assert reduce_part([sent[0], (0, sent[1][1]), sent[1]], SIZES, WIRE, MEAN) == reduce_part(
+        sent, SIZES, WIRE, MEAN
+    )
 
 
 def test_values_at_the_limit_stay_on_the_wire() -> None:
@@ -80,7 +83,7 @@ def test_values_at_the_limit_stay_on_the_wire() -> None:
     for codec in ("int8", "int4", "fp32"):
         wire = WireSection(codec=codec, chunk_elems=256)  # type: ignore[arg-type]
         top = encode(np.full(ELEMS, LIMIT, np.float32), wire)
-        for chunk, elems in zip(reduce_part([(1, top)] * 3, SIZES, wire), SIZES, strict=True):
+        for chunk, elems in zip(reduce_part([(1, top)] * 3, SIZES, wire, MEAN), SIZES, strict=True):
             check(chunk, elems, wire)
 
 
@@ -88,10 +91,10 @@ def test_values_at_the_limit_stay_on_the_wire() -> None:
 def test_refuses_weights_without_a_mean(weights: list[int]) -> None:
     chunks = encode(vector_of(0), WIRE)
     with pytest.raises(ValueError, match="give no mean"):
-        reduce_part([(weight, chunks) for weight in weights], SIZES, WIRE)
+        reduce_part([(weight, chunks) for weight in weights], SIZES, WIRE, MEAN)
 
 
 def test_refuses_a_sender_with_missing_chunks() -> None:
     chunks = encode(vector_of(0), WIRE)
     with pytest.raises(ValueError, match="has not sent 3 chunks"):
-        reduce_part([(1, chunks), (1, chunks[:2])], SIZES, WIRE)
+        reduce_part([(1, chunks), (1, chunks[:2])], SIZES, WIRE, MEAN)

@@ -86,7 +86,7 @@ def test_a_bystander_computes_the_same_state_from_what_was_sent() -> None:
     first, second = run(manifest, trainer, shard)
     wire, elems = manifest.terms.wire, trainer.shape.update_elems
     sent = [(work.weight, encode(work.update_U, wire)) for work in second.work.values()]
-    mean = decode_all(reduce_part(sent, chunk_sizes(elems, wire), wire), elems, wire)
+    mean = decode_all(reduce_part(sent, chunk_sizes(elems, wire), wire, manifest.terms.reduce), elems, wire)
     assert advance(first.state, mean, manifest.terms.outer).digest == second.state.digest
 
 

@@ -1,8 +1,14 @@
-"""What attackers do to a swarm that nobody audits: the plain mean against centered clipping.
+"""What attackers do to a swarm: how much they spoil while nobody audits, and how soon audits put them out.
 
-Ten members train scikit-learn's digits on shards of one kind, with the project's own code in one
+Spoiling: ten members train scikit-learn's digits on shards of one kind, with the project's own code in one
 process (`training.rehearsal`). Some of them commit to what an attack makes of their work, round after
 round. `clean` has no attackers, `control` is the plain mean under attack, `defended` is clipping.
+
+Judging: sixteen simulated members with the real cores, one to six of which commit to false work, from
+the first round on or after 30 rounds without fault; and long honest runs, in which nobody may be put out.
+What a replay finds false does not depend on the attack, so these are counted once for all.
+
+Replays: real local training, done again by another process, must give the same bits.
 """
 
 from __future__ import annotations
@@ -12,6 +18,7 @@ import json
 import os
 import statistics
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +32,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from bench_convergence import machine  # noqa: E402
+from bench_judging import Hunt, interval, peace, percentile, roots, rounds_taken  # noqa: E402
 
 from dhtnode.cli.create import PRESETS  # noqa: E402
 from dhtnode.identity import Identity  # noqa: E402
@@ -107,14 +115,8 @@ def accuracy(run: Run) -> float:
     return 100 * float(trainer.evaluate(last.state, shard).accuracy or 0.0)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--quick", action="store_true", help="one seed, 20 and 40 %% attackers only")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at the same time")
-    args = parser.parse_args()
-    seeds, fractions = (1, FRACTIONS[1::2]) if args.quick else (args.seeds, FRACTIONS)
+def spoiling(pool: ProcessPoolExecutor, seeds: int, fractions: Sequence[float]) -> dict[str, Any]:
+    """Accuracy after training under each attack, with both rules and without audits."""
     runs = [
         Run(rule, seed, attack, fraction)
         for attack, fraction in [("", 0.0), *((name, share) for name in NAMES for share in fractions)]
@@ -122,11 +124,8 @@ def main() -> None:
         for seed in range(seeds)
     ]
     points: dict[tuple[str, str, float], list[float]] = {}
-    with ProcessPoolExecutor(args.jobs) as pool:
-        for number, (run, result) in enumerate(zip(runs, pool.map(accuracy, runs), strict=True), 1):
-            points.setdefault((run.rule, run.attack, run.fraction), []).append(result)
-            print(f"\r{number} of {len(runs)}", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+    for run, result in zip(runs, counted(pool.map(accuracy, runs), len(runs), "attacks"), strict=True):
+        points.setdefault((run.rule, run.attack, run.fraction), []).append(result)
     found = {key: statistics.mean(values) for key, values in points.items()}
     clean = {rule: found[rule, "", 0.0] for rule in ("mean", "clipped")}
     rows = [
@@ -140,12 +139,11 @@ def main() -> None:
         for name in NAMES
         for share in fractions
     ]
-    print(f"\n{machine()}; {MEMBERS} members, {ROUNDS} rounds, {seeds} seeds, accuracy in points")
+    print(f"accuracy in points, {MEMBERS} members, {ROUNDS} rounds, {seeds} seeds, no audits")
     print(f"no attackers: mean {clean['mean']:.2f}, clipped {clean['clipped']:.2f}\n")
     print(f"{'attack':>22} {'share':>6} {'mean':>7} {'clipped':>8} {'lost':>6}")
     for row in rows:
-        lost = row["clean"] - row["defended"]
-        attack = f"{row['name']:>22} {row['fraction']:>6.0%}"
+        attack, lost = f"{row['name']:>22} {row['fraction']:>6.0%}", row["clean"] - row["defended"]
         print(f"{attack} {row['control']:>7.2f} {row['defended']:>8.2f} {lost:>6.2f}")
     print("\nworst attack with which the plain mean loses more than 10 points:")
     for share in fractions:
@@ -154,8 +152,96 @@ def main() -> None:
         if worst:
             lost = worst["clean"] - worst["defended"]
             print(f"{share:>6.0%}  {worst['name']}: {lost:.2f} points lost (aim: at most {ALLOWED[share]:g})")
+    return {"clean_mean": clean["mean"], "attacks": rows}
+
+
+def judging(pool: ProcessPoolExecutor, runs: int) -> dict[str, Any]:
+    """Rounds until cheats are out, and honest keys that were put out."""
+    plans = {
+        "overt, 1 of 16": [Hunt(seed, 16, 1, 0) for seed in range(runs)],
+        "overt, 6 of 16": [Hunt(seed, 16, 6, 0) for seed in range(runs)],
+        "trusted for 30 rounds, 6 of 16": [Hunt(seed, 16, 6, 30) for seed in range(max(1, runs // 5))],
+    }
+    document: dict[str, Any] = {}
+    print("\nrounds that took a cheat's false work in, until it was out (simulated)")
+    for name, hunts in plans.items():
+        results = list(counted(pool.map(rounds_taken, hunts), len(hunts), name))
+        taken = [rounds for each, _ in results for rounds in each]
+        mean = statistics.mean(taken)
+        low, high = (
+            interval(mean, [statistics.mean(each) for each, _ in results]) if runs > 1 else (mean, mean)
+        )
+        document[name] = {
+            "runs": len(hunts),
+            "rounds_to_exclusion_mean": round(mean, 2),
+            "interval": [round(low, 2), round(high, 2)],
+            "rounds_to_exclusion_p95": percentile(taken, 0.95),
+            "rounds_to_exclusion_most": max(taken),
+            "honest_bans": sum(bans for _, bans in results),
+        }
+        row = document[name]
+        print(
+            f"{name:>32}: mean {mean:.2f} ({low:.2f} to {high:.2f}), p95 {row['rounds_to_exclusion_p95']}, "
+            f"most {max(taken)}, honest bans {row['honest_bans']}, {len(hunts)} runs"
+        )
+    return {"exclusion": document}
+
+
+def honesty(pool: ProcessPoolExecutor, nodes: int, rounds: int, replays: int) -> dict[str, Any]:
+    """A long honest swarm, and real work done twice."""
+    long = pool.submit(peace, 1, nodes, rounds)
+    members, each = 8, 25
+    seeds = range(max(1, replays // (members * each)))
+    first = list(pool.map(roots, seeds, [members] * len(seeds), [each] * len(seeds)))
+    with ProcessPoolExecutor(pool._max_workers) as others:  # none of them has seen the first half
+        again = list(others.map(roots, seeds, [members] * len(seeds), [each] * len(seeds)))
+    compared = [(one, two) for a, b in zip(first, again, strict=True) for one, two in zip(a, b, strict=True)]
+    false = sum(one != two for one, two in compared)
+    found = long.result()
+    print(
+        f"\nhonest swarm of {nodes} for {rounds} rounds: {found.audits} audits, {found.false_fails} false, "
+        f"{found.bans} bans; replays over local runs in the last fifth {found.share:.1%} (aim: at most 7.5%)"
+    )
+    print(f"real work done again by another process: {len(compared)} runs, {false} differ")
+    return {
+        "honest_audits": len(compared),
+        "false_fail": false + found.false_fails,
+        "honest_bans": found.bans,
+        "honest_rounds": rounds,
+        "audit_compute_share": round(found.share, 4),
+    }
+
+
+def counted(results: Iterable[Any], total: int, what: str) -> Iterator[Any]:
+    """The same results, with progress on stderr."""
+    for number, result in enumerate(results, 1):
+        print(f"\r{what}: {number} of {total} ", end="", file=sys.stderr, flush=True)
+        yield result
+    print(file=sys.stderr)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--quick", action="store_true", help="a small part of everything: does it run?")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--seeds", type=int, default=3, help="of the runs under attack")
+    parser.add_argument("--runs", type=int, default=1000, help="simulated swarms with cheats in them")
+    parser.add_argument("--nodes", type=int, default=32, help="of the long honest swarm")
+    parser.add_argument("--rounds", type=int, default=1000, help="of the long honest swarm")
+    parser.add_argument("--replays", type=int, default=10_000, help="local runs that are done again")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at the same time")
+    args = parser.parse_args()
+    fractions: Sequence[float] = FRACTIONS
+    if args.quick:
+        fractions = FRACTIONS[1::2]
+        args.seeds, args.runs, args.nodes, args.rounds, args.replays = 1, 4, 8, 20, 200
+    document: dict[str, Any] = {"machine": machine(), "seeds": args.seeds}
+    print(document["machine"])
+    with ProcessPoolExecutor(args.jobs) as pool:
+        document |= honesty(pool, args.nodes, args.rounds, args.replays)
+        document |= judging(pool, args.runs)
+        document |= spoiling(pool, args.seeds, fractions)
     if args.json:
-        document = {"machine": machine(), "seeds": seeds, "clean_mean": clean["mean"], "attacks": rows}
         args.json.write_bytes(msgspec.json.format(json.dumps(document).encode(), indent=1) + b"\n")
 
 

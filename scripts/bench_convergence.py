@@ -193,11 +193,11 @@ def settings_for(args: argparse.Namespace) -> list[Setting]:
     base = Setting(
         "swarm", args.steps, lr=args.lr, power=args.power, batch=args.batch, data=str(args.data or "")
     )
-    base = replace(base, rule=args.rule)
     reference = {**REFERENCE, "lr": args.reference_lr}
     jobs = []
     for seed in range(args.seeds):
         jobs.append(replace(base, seed=seed))
+        jobs.append(replace(base, name="swarm clipped", rule="clipped", seed=seed))
         for fraction in FRACTIONS:
             steps = round(args.steps * fraction)
             jobs.append(
@@ -249,6 +249,7 @@ def summarize(outcomes: Sequence[Outcome], args: argparse.Namespace) -> dict[str
         "tokens": swarms[0].curve[-1][0],
         "parameters": swarms[0].parameters,
         "loss_swarm": [round(o.loss, 4) for o in swarms],
+        "loss_clipped": [round(named["swarm clipped", seed].loss, 4) for seed in seeds],
         "loss_dp": [round(o.loss, 4) for o in dps],
         "loss_single": round(named["single", 0].loss, 4),
         "loss_gap": round(statistics.mean(o.loss for o in swarms) - statistics.mean(o.loss for o in dps), 4),
@@ -280,7 +281,8 @@ def sweep_of(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
         runs = [
             o
             for o in outcomes
-            if (o.setting.kind, o.setting.codec, o.setting.every) == ("swarm", codec, every)
+            if (o.setting.kind, o.setting.rule) == ("swarm", "mean")
+            and (o.setting.codec, o.setting.every) == (codec, every)
         ]
         if runs:
             row = {
@@ -347,8 +349,8 @@ def plot(summary: dict[str, object], outcomes: Sequence[Outcome], folder: Path) 
 
 def print_tables(summary: dict[str, object], out: Iterable[str] = ()) -> None:
     print(f"\n{summary['machine']}")
-    shown = ("parameters", "tokens", "loss_dp", "loss_budgets", "loss_swarm", "loss_single", "loss_gap")
-    for key in (*shown, "tokens_ratio"):
+    shown = ("parameters", "tokens", "loss_dp", "loss_budgets", "loss_swarm", "loss_clipped", "loss_single")
+    for key in (*shown, "loss_gap", "tokens_ratio"):
         print(f"{key:>22}  {summary[key]}")
     print(f"{'tokens_ratio_of_means':>22}  {summary['tokens_ratio_of_means']}   (aim: at most 1.15)")
     print(f"{'bytes_ratio':>22}  {summary['bytes_ratio']}   (aim: at least 100)\n")
@@ -372,7 +374,6 @@ def main() -> None:
         "--reference-lr", type=float, default=REFERENCE["lr"], help="of data-parallel training"
     )
     parser.add_argument("--power", type=float, default=Setting.power, help="how much longer late rounds are")
-    parser.add_argument("--rule", choices=("mean", "clipped"), default=Setting.rule, help="of reduction")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--no-sweep", action="store_true", help="only the main comparison")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at the same time")

@@ -32,6 +32,10 @@ MAX_CASES = 512
 """Keys that are out. Beyond it nobody is convicted any more: new keys have to become costly first."""
 
 
+PROBATION = 3
+"""Audits that a newcomer has to pass before it is audited less. A guess."""
+
+
 # Events and effects beside those of training
 
 
@@ -182,7 +186,7 @@ class Validator:
         return effects
 
     def rate(self, peer: str) -> float:
-        """How often a member's rounds are audited: always at first, less with every audit it passes.
+        """How often a member's rounds are audited: always at first, then less with every audit it passes.
 
         Each other auditor's word counts for one more than own replays at most: a friend that passes
         everything must not lower it.
@@ -190,7 +194,7 @@ class Validator:
         passed = self._passed.get(peer, Counter())
         own = passed[self._me]
         heard = sum(min(count, own + 1) for who, count in passed.items() if who != self._me)
-        return max(self._terms.audit.rate, 1 / (1 + own + heard))
+        return max(self._terms.audit.rate, min(1.0, PROBATION / (1 + own + heard)))
 
     # Judging
 

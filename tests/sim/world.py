@@ -87,10 +87,17 @@ class World:
         rounds: the manifest's.
         min_peers: commitments that the founder waits for; all nodes by default.
         stall_s: after which a node may go on alone; by default it never does.
+        people: number of the first identity; what is drawn by hashes follows from keys, not from the seed.
     """
 
     def __init__(
-        self, seed: int, nodes: int, rounds: int = 5, min_peers: int | None = None, stall_s: float = NEVER_S
+        self,
+        seed: int,
+        nodes: int,
+        rounds: int = 5,
+        min_peers: int | None = None,
+        stall_s: float = NEVER_S,
+        people: int = 0,
     ) -> None:
         self.rng = random.Random(seed)  # noqa: S311  repeatable
         self.now_s = 0.0
@@ -105,7 +112,8 @@ class World:
         self.dishonest: set[str] = set()
         self.witness = Witness(SWARM, self.dishonest)
         self.nodes = [
-            Node(self, index, identity_of(index), self.rng.uniform(0.05, 0.2)) for index in range(nodes)
+            Node(self, index, identity_of(people + index), self.rng.uniform(0.05, 0.2))
+            for index in range(nodes)
         ]
         self.peers = {node.peer_id: node for node in self.nodes}
         self._trace = hashlib.sha256()

@@ -1,0 +1,137 @@
+"""How soon cheats are out and whether the honest are left alone: the parts of `bench-adversary` that
+run the real cores in the simulator, and real local training twice."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from dhtnode.identity import Identity  # noqa: E402
+from dhtnode.manifest import FORMAT, InnerSection, Manifest, RoundSection, TaskSection, Terms  # noqa: E402
+from tests.adversary.attacks import RightNorm  # noqa: E402
+from tests.sim.world import World  # noqa: E402
+from training.contribution import Contribution  # noqa: E402
+from training.data import builtin_text, describe  # noqa: E402
+from training.inner import Trainer  # noqa: E402
+from training.rehearsal import rehearse  # noqa: E402
+from training.tasks.text import Text  # noqa: E402
+
+PATIENCE = 120
+"""Rounds after which a cheat counts as not found."""
+
+
+@dataclass(frozen=True)
+class Hunt:
+    """One simulated swarm with cheats in it."""
+
+    seed: int
+    nodes: int
+    false: int
+    honest_rounds: int
+    """Rounds in which the cheats behave, so that they are trusted; 0: they cheat from the very first."""
+
+
+def rounds_taken(hunt: Hunt) -> tuple[list[int], int]:
+    """For each cheat, the rounds that took its false work in; and how many honest keys were put out."""
+    world = World(hunt.seed, hunt.nodes, hunt.honest_rounds + PATIENCE, people=100 * hunt.seed)
+    false = [world.lie(index) for index in range(1, 1 + hunt.false)]
+    honest = [node for node in world.nodes if node not in false]
+    if hunt.honest_rounds:
+        world.start()
+        world.run_until(lambda: world.all_at(hunt.honest_rounds), 10_000)
+    begin = max(0, *world.numbers())
+    for liar in false:
+        liar.cheat = RightNorm()
+    if not hunt.honest_rounds:
+        world.start()
+
+    def all_out() -> bool:
+        known = [set(node.validator.cases) for node in honest if node.validator]
+        return all(world.dishonest <= cases for cases in known) or world.all_at(begin + PATIENCE, honest)
+
+    world.run_until(all_out, 100_000)
+    last = max(world.numbers(honest))
+    world.run_until(lambda: world.all_at(min(last + 1, begin + PATIENCE), honest), 10_000)
+    taken = [
+        sum(head.number > begin and liar.peer_id in head.members for head in world.witness.heads.values())
+        for liar in false
+    ]
+    return taken, len(set(world.witness.cases) - world.dishonest)
+
+
+@dataclass(frozen=True)
+class Peace:
+    """A long run without cheats."""
+
+    audits: int
+    share: float
+    """Replays over local runs, in the last fifth of the rounds."""
+    bans: int
+    false_fails: int
+
+
+def peace(seed: int, nodes: int, rounds: int) -> Peace:
+    """An honest swarm for a long time; the witness fails if anybody is put out."""
+    world = World(seed, nodes, rounds)
+    world.start()
+    late = rounds - rounds // 5
+    world.run_until(lambda: world.all_at(late), 1_000_000)
+    before = world.witness.verdicts["pass", "audit"]
+    world.run_until(world.done, 1_000_000)
+    verdicts = world.witness.verdicts
+    audits = verdicts["pass", "audit"] / nodes  # each is taken in by everybody
+    recent = (verdicts["pass", "audit"] - before) / nodes
+    return Peace(
+        audits=round(audits),
+        share=recent / (nodes * (rounds - late)),
+        bans=len(world.witness.cases),
+        false_fails=verdicts["fail", "audit"] + verdicts["fail", "jury"],
+    )
+
+
+def roots(seed: int, members: int, rounds: int) -> list[bytes]:
+    """Commitment roots of real local training, for another process to compute again."""
+    torch.set_num_threads(1)
+    creator = Identity.from_seed(hashlib.sha256(b"%d" % seed).digest())
+    content = builtin_text()
+    options = {"dim": 32, "layers": 1, "heads": 2, "context": 16, "eval_windows": 4}
+    terms = Terms(
+        format=FORMAT,
+        name="bench",
+        creator=creator.peer_id,
+        seed=seed,
+        task=TaskSection(kind="text", options=options),
+        data=describe(content, 0.1),
+        inner=InnerSection(steps=((0, 5),), batch_size=2),
+        round=RoundSection(rounds=rounds),
+    )
+    manifest = Manifest.create(terms, creator)
+    task = Text(manifest.terms.task.options)
+    shard = task.shard(content, 0.1)
+    peers = [Identity.from_seed(bytes([100 + n]) * 32).peer_id for n in range(members)]
+    found = []
+    for done in rehearse(manifest, Trainer(manifest, task), dict.fromkeys(peers, shard)):
+        for peer, work in done.work.items():
+            found.append(Contribution.of(peer, manifest.swarm_id, work.update_U, terms.wire).root)
+    return found
+
+
+def interval(mean: float, values: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of a mean, normal approximation."""
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / max(1, len(values) - 1))
+    half = 1.96 * deviation / math.sqrt(len(values))
+    return mean - half, mean + half
+
+
+def percentile(values: Sequence[int], share: float) -> int:
+    """The smallest value that `share` of all do not exceed."""
+    return sorted(values)[math.ceil(share * len(values)) - 1]

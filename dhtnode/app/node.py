@@ -79,6 +79,7 @@ class Node:
         self._validator: Validator | None = None
         self._sampler: Callable[[], Awaitable[str]] | None = None
         self._daemon_death = ""
+        self._out: Case | None = None
         self._quota = Quota()
         self._listens = False
         self._built = asyncio.Event()
@@ -105,6 +106,12 @@ class Node:
             raise ConfigError(
                 f"the network daemon died: {self._daemon_death}; start the node again, nothing is lost",
                 Exit.NETWORK,
+            )
+        if self._out is not None:
+            raise ConfigError(
+                f"this node's key is out of the swarm: {self._out.text}; 'dhtnode audit show' has the proof. If "
+                "it did not cheat, its machine computes wrongly: test its memory; a new --home has a new key",
+                Exit.FAILED,
             )
         failure = results[0]
         if isinstance(failure, DivergedError):
@@ -213,13 +220,17 @@ class Node:
         )
         member = self._report.member = Member(context, Driver.now_s())
         validator = self._validator = self._report.validator = Validator(member, chain)
-        validator.remember(self._memory.cases())
+        for case in self._memory.cases():
+            if case.guilty == self._identity.peer_id:
+                self._on_own_conviction(case)
+            validator.remember([case])
         performer = Performer(
             *(self._running, network, self._memory, exchange, library, worker, self._report, self._ask),
             wire=self._manifest.terms.wire,
         )
         driver = self._driver = Driver(validator, performer.perform, Tick())
         self._report.on_adopted = lambda state: driver.spawn(self._evaluate(worker, state))
+        self._report.on_own_conviction = self._on_own_conviction
         self._report.on_finished = lambda why: self._on_finished(why, performer)
         self._sampler = lambda: self._sample(worker, library)
         await exchange.serve()
@@ -303,6 +314,10 @@ class Node:
     def _on_connect(self, peer: str) -> None:
         if self._driver is not None:
             self._ask(peer)
+
+    def _on_own_conviction(self, case: Case) -> None:
+        self._out = case
+        self._end_now.set()
 
     def _on_daemon_death(self, died: asyncio.Future[str]) -> None:
         if not died.cancelled():

@@ -104,6 +104,7 @@ class Report:
         self.joining: Joining | None = None
         self.on_adopted: Callable[[State], object] = _ignore
         self.on_finished: Callable[[str], None] = _ignore
+        self.on_own_conviction: Callable[[Case], None] = _ignore
         self._options = options
         self._store = store
         self._peer_id = peer_id
@@ -164,7 +165,10 @@ class Report:
                 setattr(self._totals, key, getattr(self._totals, key) + 1)
 
     def convicted(self, case: Case) -> None:
+        """A key is out of the swarm, perhaps this node's own."""
         self.notice(f"out of the swarm: {case.text}; 'dhtnode audit show {case.id.hex()[:12]}' has the proof")
+        if case.guilty == self._peer_id:
+            self.on_own_conviction(case)
 
     def note_phase(self) -> None:
         """Called with each effect: where the round's time goes."""

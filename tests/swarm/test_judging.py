@@ -44,6 +44,9 @@ def test_a_cheat_is_out_and_anybody_can_check_why(make_swarm: MakeSwarm, tmp_pat
     swarm.until_members(*HONEST)
     swarm.go_on(*HONEST)
     swarm.assert_identical(*HONEST)
+    assert swarm.ended("x") == Exit.FAILED
+    said = swarm.nodes["x"].output.read_text().splitlines()[-1]
+    assert "this node's key is out of the swarm" in said
     status = swarm.reachable("a")
     assert set(status.audits.excluded) == {cheat}, "nobody else"
     assert all(swarm.reachable(name).audits.of_me.failed == 0 for name in HONEST)

@@ -109,8 +109,8 @@ class Node:
             )
         if self._out is not None:
             raise ConfigError(
-                f"this node's key is out of the swarm: {self._out.text}; 'dhtnode audit show' has the proof. If "
-                "it did not cheat, its machine computes wrongly: test its memory; a new --home has a new key",
+                f"this node's key is out of the swarm: {self._out.text}; 'dhtnode audit show' has the proof. "
+                "If it did not cheat, it computes wrongly: test its memory; a new --home has a new key",
                 Exit.FAILED,
             )
         failure = results[0]

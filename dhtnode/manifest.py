@@ -139,7 +139,8 @@ class AuditSection(Section, frozen=True, kw_only=True):
 
     rate: Share = 1 / 16
     """Share of a member's rounds that are replayed by somebody, once it has passed enough of them;
-    BTARD (arXiv:2106.11257) spends about this much of its compute on checks."""
+    BTARD (arXiv:2106.11257) spends about this much of its compute on checks. 0 switches audits off, for
+    a task that does not give the same bits twice."""
 
 
 class NetworkSection(Section, frozen=True, kw_only=True):

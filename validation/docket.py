@@ -70,6 +70,8 @@ class Docket:
         for trial in trials:
             self._trials[trial.commitment.id] = trial
             self._links[certificate.id, trial.commitment.signer] = trial.commitment.body.link
+        number = certificate.head.number - 1
+        self._waiting = {id_: one for id_, one in self._waiting.items() if one.body.round >= number}
         while len(self._rounds) > ROUNDS_KEPT:
             self._forget(next(iter(self._rounds)))
         return trials

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import cast
 
+from dhtnode.digest import digest
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.records import Body, Signed, sign
 from training.chain import Certificate
@@ -32,6 +33,8 @@ MAX_CASES = 512
 """Keys that are out. Beyond it nobody is convicted any more: new keys have to become costly first."""
 
 
+EXACT = "cpu/"
+"""Device profiles on which the same work gives the same bits; GPUs add up in any order."""
 PROBATION = 3
 """Audits that a newcomer has to pass before it is audited less. A guess."""
 
@@ -111,6 +114,8 @@ class Validator:
         self._chain = chain
         self._me = member.context.identity.peer_id
         self._terms = member.context.terms
+        self._audits = self._terms.data.mode == "shared" and self._terms.audit.rate > 0
+        """Private data can't be replayed by anybody else."""
         self._roles: dict[bytes, str] = {}
         """Commitments that this node has to judge, and why."""
         self._passed: dict[str, Counter[str]] = {}
@@ -139,8 +144,11 @@ class Validator:
     # Exchange with a neighbour: rounds as `Member` does it, and evidence beside it
 
     def evidence(self) -> dict[bytes, bytes]:
-        """All that is held about others' work, by name: cases first."""
-        held: dict[bytes, bytes] = {case.id: case.wire for case in self.cases.values()}
+        """All that is held about others' work, by name: cases first.
+
+        A case goes by who is guilty: a majority has many subsets, and any one of them will do.
+        """
+        held = {digest("case-against", peer): case.wire for peer, case in self.cases.items()}
         held.update((verdict.id, verdict.wire) for verdict in self.docket.verdicts())
         return held
 
@@ -175,7 +183,7 @@ class Validator:
         trials = self.docket.open(certificate, accepted)
         effects: list[NodeEffect] = []
         mine = next((trial.commitment for trial in trials if trial.commitment.signer == self._me), None)
-        if mine is not None and self._terms.data.mode == "shared":
+        if mine is not None and self._audits:
             preimage = self._chain.preimage(mine.body.round)
             for trial in trials:
                 rate = self.rate(trial.commitment.signer) / max(1, len(trials) - 1)
@@ -202,7 +210,8 @@ class Validator:
         """Have a commitment replayed, once, if this node is able to and may speak."""
         body, worker = trial.commitment.body, trial.commitment.signer
         heard = self.docket.may_judge(trial.certificate.id, self._me) and worker != self._me
-        if not heard or body.device != self.member.context.device or trial.commitment.id in self._roles:
+        same = body.device == self.member.context.device and body.device.startswith(EXACT)
+        if not (heard and same) or trial.commitment.id in self._roles:
             return []
         self._roles[trial.commitment.id] = role
         while len(self._roles) > MAX_CASES:
@@ -230,6 +239,8 @@ class Validator:
         return [Declare(record), *self._on_verdict(record)]
 
     def _on_verdict(self, verdict: Signed[Verdict]) -> list[NodeEffect]:
+        if not self._audits:
+            return [Blame(verdict.signer, "bad-verdict", "nothing is replayed in this swarm")]
         try:
             trial = self.docket.add(verdict)
         except RemoteProtocolError as error:

@@ -38,7 +38,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "outer.lr": 1.0,
         "outer.momentum": 0.0,
         "wire.chunk_elems": 1024,
-        "reduce.rule": "mean",
     },
 }
 """What suits a task better than the manifest's defaults; whatever the user asks for goes before it.
@@ -47,9 +46,12 @@ text: from the study in docs/convergence.md: short rounds early, a learning rate
 each round, Nesterov outside; coarser codes cost less loss than longer rounds.
 digits: FedAvg as in arXiv:1602.05629, the best of 16 settings on four non-IID shards; AdamW stayed
 15 points lower there. Its 9,034 weights want smaller chunks, or one member would reduce them all.
-Shards that know few of the digits pull apart so far that clipping costs 2 points with four members and
-4 with eight: private swarms trust their members, and average.
 """
+
+
+PRIVATE_RULE = "mean"
+"""Shards that each know few labels pull apart so far that clipping takes most members for cheats: such
+swarms know their members, and average."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,8 @@ def make_terms(wish: NewSwarm, creator: Identity, folder: Path) -> Terms:
     table: dict[str, Any] = {"format": FORMAT, "name": wish.name, "creator": creator.peer_id}
     table["task"] = _task_table(wish.task, folder)
     table["data"] = msgspec.to_builtins(PRIVATE if content is None else describe(content, PRIVATE.held_out))
+    if content is None:
+        table["reduce"] = {"rule": PRIVATE_RULE}
     table["inner"] = {"options": dict(InnerSection().options)}
     wishes = _wishes(wish, creator)
     preset = dict(PRESETS.get(wish.task, {}))

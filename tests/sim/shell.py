@@ -194,7 +194,7 @@ class Node:
             swarm_id=SWARM,
             terms=self.world.terms,
             chunk_count=len(SIZES),
-            device="simulated/fp32",
+            device="cpu/simulated",
             find_fault=find_fault,
             link=chain.link,
         )

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
+from dhtnode.manifest import AuditSection, DataSection
 from dhtnode.records import sign
 from tests.adversary.attacks import ATTACKS, RightNorm, SignFlip, Zero
 from tests.sim.shell import SWARM, Node
 from tests.sim.world import World
+from training.events import Adopt
 from training.messages import Commitment
 from training.roster import quorum
+from validation.lottery import Chain
+from validation.messages import Verdict
 from validation.validator import Declare, NodeEffect
 
 SEEDS = range(6)
@@ -145,3 +151,38 @@ def test_messages_that_are_lost_delay_a_judgement_and_change_none(seed: int) -> 
     world.run_until(lambda: all(liar.peer_id in n.validator.cases for n in honest if n.validator), 3_000)
     finish(world, honest)
     assert_out(honest, liar, "work")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"data": DataSection(mode="private")}, {"audit": AuditSection(rate=0.0)}], ids=str
+)
+def test_where_nothing_is_replayed_nobody_is_judged(changes: dict[str, Any]) -> None:
+    """A member says `fail` of everybody, and nobody believes that it has their data."""
+    world = World(3, 5, ROUNDS)
+    world.terms = msgspec.structs.replace(world.terms, **changes)
+    liar = world.lie(2)
+    honest = [node for node in world.nodes if node is not liar]
+
+    def twist(effect: NodeEffect) -> list[NodeEffect]:
+        if isinstance(effect, Adopt):
+            for work in effect.accepted:
+                body = Verdict(
+                    round=work.body.round,
+                    base=effect.certificate.id,
+                    target=work.id,
+                    worker=work.signer,
+                    outcome="fail",
+                    role="audit",
+                    preimage=Chain(liar.identity, SWARM).preimage(work.body.round),
+                    replayed=bytes(32),
+                    device=work.body.device,
+                )
+                world.broadcast(liar, sign(liar.identity, SWARM, body).wire)
+        return [effect]
+
+    liar.twist = twist
+    world.start()
+    finish(world, honest)
+    assert not world.witness.verdicts
+    assert not world.witness.cases
+    assert world.witness.blames[liar.peer_id, "bad-verdict"] > 0

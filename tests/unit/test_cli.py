@@ -127,8 +127,9 @@ def test_wishes_end_up_in_the_manifest(dhtnode: Command, tmp_path: Path) -> None
 def test_private_data_stays_out_of_the_manifest(dhtnode: Command, tmp_path: Path) -> None:
     made = dhtnode("swarm new --task digits --name mine")
     assert "dhtnode run swarm.toml --data FILE" in made.out
-    data = Manifest.load(tmp_path / "swarm.toml").terms.data
-    assert (data.mode, data.digest, data.chunks) == ("private", None, ())
+    terms = Manifest.load(tmp_path / "swarm.toml").terms
+    assert (terms.data.mode, terms.data.digest, terms.data.chunks) == ("private", None, ())
+    assert terms.reduce.rule == "mean", "shards that differ look like cheats"
 
 
 def test_a_task_of_ones_own_is_named_by_its_digest(dhtnode: Command, tmp_path: Path) -> None:

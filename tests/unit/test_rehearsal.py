@@ -15,6 +15,7 @@ from dhtnode.manifest import (
     InnerSection,
     Manifest,
     OuterSection,
+    ReduceSection,
     RoundSection,
     TaskSection,
     Terms,
@@ -115,6 +116,7 @@ def test_members_who_each_know_few_digits_learn_all_ten() -> None:
             steps=((0, 10),), batch_size=32, optimizer="SGD", options={"lr": 0.2, "momentum": 0.9}
         ),
         outer=OuterSection(lr=1.0, momentum=0.0),
+        reduce=ReduceSection(rule="mean"),
         round=RoundSection(rounds=40),
     )
     train, _ = public_split()

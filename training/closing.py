@@ -16,6 +16,7 @@ from training.agreement import Agreement, Instance
 from training.butterfly import Butterfly
 from training.chain import Certificate
 from training.events import (
+    Adopt,
     Applied,
     Apply,
     Blame,
@@ -168,10 +169,11 @@ class Closing:
         """Whether our own outer step led to this head's state."""
         return self._applied.get(head.results) == head.state
 
-    def accepted(self, head: Head) -> tuple[Signed[Commitment], ...]:
-        """Whose work a closed round contains."""
-        results = self.butterfly.select(head.results)
-        return accepted_commitments(self.plan, results) if results else ()
+    def adopt(self, outcome: Certificate) -> Adopt:
+        """Take over the closed round, with all that went into it."""
+        results = self.butterfly.select(outcome.head.results) or ()
+        accepted = accepted_commitments(self.plan, results) if results else ()
+        return Adopt(outcome, accepted, self.plan, results)
 
     @property
     def lacks_records(self) -> bool:

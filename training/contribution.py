@@ -51,7 +51,7 @@ def check_part(
     commitment: Signed[Commitment],
     leaves_K: Sequence[bytes],
     chunks: Sequence[bytes],
-    owned: range,
+    owned: Sequence[int],
     sizes_K: Sequence[int],
     wire: WireSection,
 ) -> None:
@@ -61,7 +61,7 @@ def check_part(
         commitment: the sender's, from the certified roster.
         leaves_K: the digests that the sender says it committed to.
         chunks: its bytes for the chunk indices in `owned`.
-        owned: the part.
+        owned: a part, or some of its chunks.
         sizes_K: elements of each chunk of a whole update.
         wire: the manifest's section.
 

@@ -253,6 +253,10 @@ class Adopt:
     certificate: Certificate
     accepted: tuple[Signed[Commitment], ...]
     """Whose work is in it, for receipts; empty where the state was fetched or founded."""
+    plan: Plan | None = None
+    """How the round was reduced; None where the state was fetched or founded."""
+    results: tuple[Signed[Result], ...] = ()
+    """What came out of it, part by part."""
 
 
 @dataclass(frozen=True)

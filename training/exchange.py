@@ -15,6 +15,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from statistics import median
 from typing import Annotated
 
@@ -52,6 +53,14 @@ class PartHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Digests of all chunks of the sender's update, one after the other."""
 
 
+@dataclass(frozen=True)
+class Received:
+    """A sender's chunks of a part, and the digests by which anybody can tell that it committed to them."""
+
+    leaves_K: Sequence[bytes]
+    chunks: Sequence[bytes]
+
+
 class Exchange:
     """Parts received, results held, and the streams that carry both.
 
@@ -71,7 +80,7 @@ class Exchange:
         self._arrived = arrived
         self._plans: dict[bytes, Plan] = {}
         self._opened = asyncio.Event()
-        self._parts: dict[tuple[bytes, int, str], list[bytes]] = {}
+        self._parts: dict[tuple[bytes, int, str], Received] = {}
         self._results: dict[bytes, list[bytes]] = {}
         self._results_of: dict[bytes, set[bytes]] = {}
         self._speeds: deque[float] = deque(maxlen=SPEEDS_KEPT)
@@ -95,12 +104,12 @@ class Exchange:
             for base in [base for base in self._results_of if base not in self._plans]:
                 for root in self._results_of.pop(base):
                     self._results.pop(root, None)
-        self._parts = {key: chunks for key, chunks in self._parts.items() if key[0] in self._plans}
+        self._parts = {key: received for key, received in self._parts.items() if key[0] in self._plans}
         opened, self._opened = self._opened, asyncio.Event()
         opened.set()
 
-    def part(self, base: bytes, part: int, sender: str) -> list[bytes]:
-        """Checked chunks of a sender."""
+    def part(self, base: bytes, part: int, sender: str) -> Received:
+        """What a sender sent for a part, checked."""
         return self._parts[base, part, sender]
 
     def keep_result(self, base: bytes, chunks: list[bytes]) -> bytes:
@@ -190,7 +199,7 @@ class Exchange:
         step = DIGEST_BYTES
         leaves_K = [header.leaves[at : at + step] for at in range(0, len(header.leaves), step)]
         check_part(commitment, leaves_K, chunks, owned, self.sizes_K, self._wire)
-        self._parts[plan.base, header.part, stream.peer] = chunks
+        self._parts[plan.base, header.part, stream.peer] = Received(leaves_K, chunks)
         self._arrived(PartArrived(plan.base, header.part, stream.peer))
         stream.write(_OK)
         await stream.drain()

@@ -34,7 +34,7 @@ from training.events import (
     Tick,
 )
 from training.gathering import RoundContext
-from training.messages import MAX_MEMBERS, Commitment, Head, Proposal
+from training.messages import MAX_MEMBERS, Head, Proposal
 from training.pace import Pace
 from training.pool import RecordPool
 from training.round import Phase, Round
@@ -192,7 +192,7 @@ class Member:
         if self.target is None or self.target.id != head_id:
             return []
         halt: list[Effect] = [Halt(self.round.base)] if self.round else []
-        return [*halt, *self._adopt(self.target, (), now_s)]
+        return [*halt, *self._adopt(Adopt(self.target, ()), now_s)]
 
     def _on_stop(self, now_s: float) -> list[Effect]:
         if not self.stopping:
@@ -217,10 +217,8 @@ class Member:
 
     # Chain
 
-    def _adopt(
-        self, certificate: Certificate, accepted: tuple[Signed[Commitment], ...], now_s: float
-    ) -> list[Effect]:
-        return [Adopt(certificate, accepted), *self._begin_round(certificate, now_s)]
+    def _adopt(self, outcome: Adopt, now_s: float) -> list[Effect]:
+        return [outcome, *self._begin_round(outcome.certificate, now_s)]
 
     def _begin_round(self, certificate: Certificate, now_s: float) -> list[Effect]:
         self._previous = self.round.pool if self.round else None
@@ -267,8 +265,7 @@ class Member:
         if self.round is None:
             return []
         if self.round.outcome is not None and self.round.arrived and self.round.closing is not None:
-            accepted = self.round.closing.accepted(self.round.outcome.head)
-            return self._adopt(self.round.outcome, accepted, now_s)
+            return self._adopt(self.round.closing.adopt(self.round.outcome), now_s)
         known = self.round.outcome or self.round.shown
         if known is None:
             return []
@@ -290,7 +287,7 @@ class Member:
         ):
             return []
         alone = found(self.context.identity, self.context.swarm_id, head, b"")
-        return [Halt(round_.base), *self._adopt(alone, (), now_s)]
+        return [Halt(round_.base), *self._adopt(Adopt(alone, ()), now_s)]
 
     def _finish_if_done(self, effects: list[Effect], now_s: float) -> list[Effect]:
         if self.round is not None or self.certificate is None or self.finished or self.target is not None:

@@ -105,8 +105,10 @@ class Worker:
             del self._halts[next(iter(self._halts))]
         return await self._in(self._training, lambda: self._train(state, base, steps, budget_s, halt))
 
-    async def reduce(self, senders: Sequence[tuple[int, Sequence[bytes]]], owned: range) -> list[bytes]:
-        """The encoded aggregate of a part; see `reduce.reduce_part`."""
+    async def reduce(
+        self, senders: Sequence[tuple[int, Sequence[bytes]]], owned: Sequence[int]
+    ) -> list[bytes]:
+        """The encoded aggregate of a part, or of some chunks; see `reduce.reduce_part`."""
         sizes = [self._sizes[index] for index in owned]
         terms = self._manifest.terms
         return await self._in(self._arithmetic, lambda: reduce_part(senders, sizes, terms.wire, terms.reduce))

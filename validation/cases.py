@@ -1,14 +1,19 @@
 """Why a key is out: a case that anyone can check from itself, years later, without a network.
 
-A case is made of signed records alone. There are four charges:
+A case is made of signed records alone. There are seven charges:
 
 work          the member's work is not what it committed to: a majority of that round's members say so
-accusation    it called sound work false, against such a majority
-acquittal     it called false work sound, against such a majority
-equivocation  two commitments, or two results for one part, of one key and one round
+reduction     the part that it reduced is not what the senders committed to: such a majority says so
+audit         it has not replayed what it gave a verdict on: such a majority says so
+withholding   it did not show what its record was made from, to such a majority, while it took part
+accusation    it called something sound false, against such a majority
+acquittal     it called something false sound, against such a majority
+equivocation  two records of one key that no honest key signs both of
 
 The majority is one of the same members that certified the round, over votes of the same keys. What a
-case proves is what they said: whoever doubts them has all the records to ask them with.
+case proves is what they said: whoever doubts them has all the records to ask them with. A judge is guilty
+against a majority only where all of them compared bits: a distance that is too far for one device profile
+may be near enough for another.
 """
 
 from __future__ import annotations
@@ -24,13 +29,19 @@ from dhtnode.digest import digest
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.records import Body, Signed, canonical, open_record, parse_canonical
 from training.chain import MAX_CERTIFICATE_BYTES, Certificate, open_certificate
-from training.messages import MAX_MEMBERS, Commitment, Result
+from training.messages import MAX_MEMBERS, Commitment, Head, Result
 from training.roster import quorum
-from validation.messages import Outcome, Verdict
+from validation.messages import NOT_SHOWN, UNSEALED, Opening, Outcome, Subject, Verdict, same_bits
 
-Charge = Literal["work", "accusation", "acquittal", "equivocation"]
+Target = Signed[Commitment] | Signed[Result] | Signed[Verdict]
+"""What can be audited."""
+SUBJECTS: dict[str, Subject] = {Commitment.KIND: "work", Result.KIND: "reduction", Verdict.KIND: "audit"}
+Charge = Literal["work", "reduction", "audit", "withholding", "accusation", "acquittal", "equivocation"]
 AGAINST: dict[Charge, tuple[Outcome, Outcome | None]] = {
     "work": ("fail", None),
+    "reduction": ("fail", None),
+    "audit": ("fail", None),
+    "withholding": ("unsure", None),
     "accusation": ("pass", "fail"),
     "acquittal": ("fail", "pass"),
 }
@@ -40,7 +51,8 @@ CASE = "case"
 """Kind of a case among a store's records; its signer there is the guilty key."""
 _CASE_START = b"\x93"
 """A list of three in msgpack."""
-_PAIRS: dict[str, type[Body]] = {Commitment.KIND: Commitment, Result.KIND: Result}
+_TARGETS: dict[str, type[Body]] = {kind.KIND: kind for kind in (Commitment, Result, Verdict)}
+_PAIRS: dict[str, type[Body]] = {**_TARGETS, Opening.KIND: Opening}
 
 
 @dataclass(frozen=True)
@@ -53,7 +65,7 @@ class Case:
     certificate: Certificate | None
     """Of the round, where members' word is what counts; an equivocation needs nobody's."""
     records: tuple[Signed[Body], ...]
-    """An equivocation's two; else the commitment, the majority's verdicts, the guilty's verdict."""
+    """An equivocation's two; else what was audited, the majority's verdicts, the guilty's verdict."""
 
     @cached_property
     def wire(self) -> bytes:
@@ -72,7 +84,7 @@ class Case:
         said, _ = AGAINST[self.charge]
         return {
             record.signer
-            for record in self.records
+            for record in self.records[1:]
             if isinstance(record.body, Verdict) and record.body.outcome == said
         }
 
@@ -81,29 +93,37 @@ class Case:
         """In one line of plain words."""
         match self.charge:
             case "equivocation":
-                kind = self.records[0].body.KIND
-                return f"{self.guilty} signed two different {kind}s in round {self.round_no}"
+                kinds = " and ".join(f"a {record.body.KIND}" for record in self.records)
+                return f"{self.guilty} signed {kinds} in round {self.round_no} that contradict each other"
             case "work":
                 said = f"committed to work in round {self.round_no} that it had not done as committed"
+            case "reduction":
+                said = f"altered the part that it reduced in round {self.round_no}"
+            case "audit":
+                said = f"gave a verdict on work of round {self.round_no} that it had not replayed"
+            case "withholding":
+                kind = self.records[0].body.KIND
+                said = f"did not show what its {kind} of round {self.round_no} was made from"
             case "accusation":
-                said = f"called sound work of round {self.round_no} false"
+                said = f"called a sound {self.records[0].body.KIND} of round {self.round_no} false"
             case "acquittal":
-                said = f"called false work of round {self.round_no} sound"
+                said = f"called a false {self.records[0].body.KIND} of round {self.round_no} sound"
         members = len(self.certificate.head.members) if self.certificate else 0
-        return f"{self.guilty} {said}: {len(self.judges)} of that round's {members} members replayed it"
+        how = "asked for it" if self.charge == "withholding" else "did it again"
+        return f"{self.guilty} {said}: {len(self.judges)} of that round's {members} members {how}"
 
 
-def work_case(
+def majority_case(
     certificate: Certificate,
-    commitment: Signed[Commitment],
+    target: Target,
     verdicts: Sequence[Signed[Verdict]],
-    charge: Charge = "work",
+    charge: Charge | None = None,
     against: Signed[Verdict] | None = None,
 ) -> Case:
-    """A case from a majority's verdicts on one commitment."""
-    records: tuple[Signed[Body], ...] = (commitment, *verdicts, *([against] if against else []))
-    guilty = against.signer if against else commitment.signer
-    return Case(charge, guilty, commitment.body.round, certificate, records)
+    """A case from a majority's verdicts on one record; by default against who signed that."""
+    records: tuple[Signed[Body], ...] = (target, *verdicts, *([against] if against else []))
+    guilty = against.signer if against else target.signer
+    return Case(charge or SUBJECTS[target.body.KIND], guilty, target.body.round, certificate, records)
 
 
 def equivocation_case(one: Signed[Body], other: Signed[Body]) -> Case:
@@ -131,11 +151,13 @@ def open_case(wire: bytes, swarm_id: bytes, sender: str = "") -> Case:
     if shown is None or not 2 <= len(wires) <= MAX_MEMBERS + 2:
         raise RemoteProtocolError(sender, "bad-case", f"{charge}: certificate or records are missing")
     certificate = open_certificate(shown, swarm_id, sender)
-    commitment = open_record(wires[0], swarm_id, {Commitment.KIND: Commitment}, sender)
+    target = cast("Target", open_record(wires[0], swarm_id, _TARGETS, sender))
     verdicts = [open_record(wire, swarm_id, {Verdict.KIND: Verdict}, sender) for wire in wires[1:]]
     against = verdicts.pop() if AGAINST[charge][1] else None
-    case = work_case(certificate, commitment, verdicts, charge, against)
-    fault = _fault(case, commitment, verdicts, against)
+    if against is None and charge not in (SUBJECTS[target.body.KIND], "withholding"):
+        raise RemoteProtocolError(sender, "bad-case", f"{charge}: a {target.body.KIND} is no such thing")
+    case = majority_case(certificate, target, verdicts, charge, against)
+    fault = _fault(case, target, verdicts, against)
     if fault:
         raise RemoteProtocolError(sender, "bad-case", f"{charge}: {fault}")
     return case
@@ -150,7 +172,39 @@ def equivocates(one: Signed[Body], other: Signed[Body]) -> bool:
             return one.body.base == other.body.base
         case Result(), Result():
             return (one.body.roster, one.body.part) == (other.body.roster, other.body.part)
+        case (Opening() | Verdict(), Opening() | Verdict()):
+            return one.body.target == other.body.target and _opposed(one.body, other.body)
     return False
+
+
+def _opposed(one: Opening | Verdict, other: Opening | Verdict) -> bool:
+    """Whether what one judge says of one record can't both be true. Who was in doubt may learn more."""
+    if UNSEALED not in (one.replayed, other.replayed) and one.replayed != other.replayed:
+        return True
+    outcomes = {body.outcome for body in (one, other) if isinstance(body, Verdict)}
+    return outcomes == {"pass", "fail"}
+
+
+def is_exact(verdict: Signed[Verdict], target: Target) -> bool:
+    """Whether a verdict rests on equal bits: then an honest judge can't be mistaken."""
+    return is_able(verdict.body.device, target)
+
+
+def is_able(device: str, target: Target) -> bool:
+    """Whether who works on this device can tell for sure whether a record is sound."""
+    return isinstance(target.body, Result) or same_bits(device, target.body.device)
+
+
+def found_nothing(verdict: Signed[Verdict]) -> bool:
+    """Whether a verdict says that its signer was shown nothing."""
+    return verdict.body.outcome == "unsure" and verdict.body.distance == NOT_SHOWN
+
+
+def fits(verdict: Verdict, target: Target, certificate: Certificate) -> bool:
+    """Whether a verdict is about this record, as part of this round."""
+    named = (verdict.about, verdict.target, verdict.worker, verdict.round, verdict.base)
+    body = target.body
+    return named == (SUBJECTS[body.KIND], target.id, target.signer, body.round, certificate.id)
 
 
 def open_evidence(wire: bytes, swarm_id: bytes, sender: str) -> Case | Signed[Verdict]:
@@ -176,25 +230,38 @@ def _open_pair(shown: bytes | None, wires: list[bytes], swarm_id: bytes, sender:
 
 def _fault(
     case: Case,
-    commitment: Signed[Commitment],
+    target: Target,
     verdicts: Sequence[Signed[Verdict]],
     against: Signed[Verdict] | None,
 ) -> str | None:
     """Why verdicts do not make a case, or None."""
     head = cast("Certificate", case.certificate).head
     said, said_against = AGAINST[case.charge]
-    if commitment.id not in head.accepted:
-        return "the round did not take this work in"
+    if not _belongs(target, head):
+        return f"the round did not take this {target.body.KIND} in"
     for verdict in [*verdicts, *([against] if against else [])]:
-        body = verdict.body
-        if (body.target, body.base, body.worker) != (commitment.id, head.id, commitment.signer):
+        if not fits(verdict.body, target, cast("Certificate", case.certificate)):
             return "a verdict on something else"
-        if verdict.signer not in head.members or verdict.signer == commitment.signer:
+        if verdict.signer not in head.members or verdict.signer == target.signer:
             return "a verdict of a stranger"
-        if body.outcome != (said_against if verdict is against else said):
+        if verdict.body.outcome != (said_against if verdict is against else said):
             return "a verdict that says something else"
+        if case.charge == "withholding" and not found_nothing(verdict):
+            return "a verdict of who was shown something"
+        if against is not None and not is_exact(verdict, target):
+            return "a verdict that rests on a distance"
     if len({verdict.signer for verdict in verdicts}) != len(verdicts) or len(verdicts) < quorum(head.members):
         return "no majority"
     if against is not None and against.signer in {verdict.signer for verdict in verdicts}:
         return "the guilty is among its judges"
     return None
+
+
+def _belongs(target: Target, head: Head) -> bool:
+    """Whether a record is one of those that a round was made of, or a verdict on such a round."""
+    match target.body:
+        case Commitment():
+            return target.id in head.accepted
+        case Result():
+            return target.id in head.results
+    return target.body.base == head.id and target.body.about == "work"

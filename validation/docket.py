@@ -1,4 +1,4 @@
-"""The work of recent rounds and what members have found in it; when a majority agrees, a case.
+"""What can be audited of recent rounds, and the verdicts on it; when a majority agrees, a case.
 
 Verdicts may come before the round that they are about has closed here; those wait. What is older than
 `ROUNDS_KEPT` rounds is forgotten: nobody holds the state any more from which it could be replayed.
@@ -6,17 +6,17 @@ Verdicts may come before the round that they are about has closed here; those wa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from dhtnode.errors import RemoteProtocolError
-from dhtnode.records import Signed
+from dhtnode.records import Body, Signed
 from training.chain import Certificate
-from training.messages import MAX_MEMBERS, Commitment
+from training.events import Adopt, Plan
+from training.messages import MAX_MEMBERS, Commitment, Result
 from training.roster import quorum
-from validation.cases import Case, work_case
+from validation.cases import SUBJECTS, Case, Target, equivocates, fits, found_nothing, is_exact, majority_case
 from validation.lottery import opens
-from validation.messages import Outcome, Verdict
+from validation.messages import UNSEALED, Opening, Outcome, Subject, Verdict
 
 ROUNDS_KEPT = 8
 """Closed rounds that can still be judged. States to replay from are kept for fewer. A guess."""
@@ -24,57 +24,105 @@ MAX_WAITING = 4 * MAX_MEMBERS
 """Verdicts on rounds that have not closed here."""
 
 
+class ContradictionError(Exception):
+    """A judge has signed two records that no honest judge signs both of: these."""
+
+    def __init__(self, one: Signed[Body], other: Signed[Body]) -> None:
+        super().__init__(f"{one.signer} contradicts itself")
+        self.pair = (one, other)
+
+
 @dataclass
 class Trial:
-    """One commitment and the verdicts on it, one for each member."""
+    """One record and the verdicts on it, one for each member."""
 
     certificate: Certificate
-    commitment: Signed[Commitment]
+    target: Target
+    chunks: range = range(0)
+    """Indices of the update's chunks that it is about."""
+    plan: Plan | None = None
+    """Of a result: what it was made from."""
     verdicts: dict[str, Signed[Verdict]] = field(default_factory=dict)
+    openings: dict[str, Signed[Opening]] = field(default_factory=dict)
+    """What auditors have bound themselves to before they were shown anything."""
+
+    @property
+    def about(self) -> Subject:
+        return SUBJECTS[self.target.body.KIND]
 
     def saying(self, outcome: Outcome) -> list[Signed[Verdict]]:
         return [verdict for _, verdict in sorted(self.verdicts.items()) if verdict.body.outcome == outcome]
 
     @property
-    def is_disputed(self) -> bool:
-        return bool(self.saying("fail"))
+    def is_doubted(self) -> bool:
+        """Whether more members are called to judge."""
+        return any(verdict.body.outcome != "pass" for verdict in self.verdicts.values())
 
     def cases(self) -> list[Case]:
-        """All that the verdicts prove; empty without a majority, or while nobody has said `fail`."""
+        """All that the verdicts prove; empty without a majority, or while nobody doubts."""
+        if not self.is_doubted:
+            return []
         enough = quorum(self.certificate.head.members)
-        false, sound = self.saying("fail"), self.saying("pass")
+        found: list[Case] = []
+        in_vain = [verdict for verdict in self.saying("unsure") if found_nothing(verdict)]
+        if len(in_vain) >= enough:
+            shown = (self.certificate, self.target, in_vain[:enough])
+            found.append(majority_case(*shown, "withholding"))
+        false = self.saying("fail")
         if len(false) >= enough:
-            shown = (self.certificate, self.commitment, false[:enough])
-            return [work_case(*shown), *(work_case(*shown, "acquittal", verdict) for verdict in sound)]
-        if len(sound) >= enough:
-            shown = (self.certificate, self.commitment, sound[:enough])
-            return [work_case(*shown, "accusation", verdict) for verdict in false]
-        return []
+            found.append(majority_case(self.certificate, self.target, false[:enough]))
+        exact_false = [verdict for verdict in false if is_exact(verdict, self.target)]
+        exact_sound = [verdict for verdict in self.saying("pass") if is_exact(verdict, self.target)]
+        if len(exact_false) >= enough:
+            shown = (self.certificate, self.target, exact_false[:enough])
+            found += [majority_case(*shown, "acquittal", verdict) for verdict in exact_sound]
+        elif len(exact_sound) >= enough:
+            shown = (self.certificate, self.target, exact_sound[:enough])
+            found += [majority_case(*shown, "accusation", verdict) for verdict in exact_false]
+        return found
 
 
 class Docket:
-    """Trials of recent rounds, by commitment."""
+    """Trials of recent rounds, by the record that is audited."""
 
     def __init__(self) -> None:
         self._trials: dict[bytes, Trial] = {}
         self._rounds: dict[bytes, list[bytes]] = {}
-        """Commitments of each closed round, by the head's id; the oldest first."""
+        """Records of each closed round, by the head's id; the oldest first."""
         self._links: dict[tuple[bytes, str], bytes] = {}
         """Link of each member of those rounds."""
         self._waiting: dict[bytes, Signed[Verdict]] = {}
 
-    def open(self, certificate: Certificate, accepted: Iterable[Signed[Commitment]]) -> list[Trial]:
-        """A round has closed: its work may be judged."""
-        trials = [Trial(certificate, commitment) for commitment in accepted]
-        self._rounds[certificate.id] = [trial.commitment.id for trial in trials]
+    def open(self, closed: Adopt, chunk_count: int) -> list[Trial]:
+        """A round has closed: its work, and how it was reduced, may be judged.
+
+        Args:
+            closed: the round.
+            chunk_count: of a whole update.
+        """
+        certificate, plan = closed.certificate, closed.plan
+        trials = [Trial(certificate, work, range(chunk_count)) for work in closed.accepted]
+        if plan is not None:
+            ranges = plan.ranges_N
+            trials += [Trial(certificate, done, ranges[done.body.part], plan) for done in closed.results]
+        self._rounds[certificate.id] = []
         for trial in trials:
-            self._trials[trial.commitment.id] = trial
-            self._links[certificate.id, trial.commitment.signer] = trial.commitment.body.link
+            self._add(trial)
+            if isinstance(trial.target.body, Commitment):
+                self._links[certificate.id, trial.target.signer] = trial.target.body.link
         number = certificate.head.number - 1
         self._waiting = {id_: one for id_, one in self._waiting.items() if one.body.round >= number}
         while len(self._rounds) > ROUNDS_KEPT:
             self._forget(next(iter(self._rounds)))
         return trials
+
+    def open_audit(self, verdict: Signed[Verdict]) -> Trial:
+        """Somebody's verdict on work may be judged itself."""
+        known = self._trials.get(verdict.id)
+        if known is None:
+            known = Trial(self._trials[verdict.body.target].certificate, verdict)
+            self._add(known)
+        return known
 
     def add(self, verdict: Signed[Verdict]) -> Trial | None:
         """Take in a verdict.
@@ -83,22 +131,50 @@ class Docket:
             The trial it belongs to if it is new, None if it is known or has to wait.
 
         Raises:
-            RemoteProtocolError: reason `bad-verdict` or `equivocation`.
+            RemoteProtocolError: reason `bad-verdict`.
+            ContradictionError: its signer has said something else before.
         """
-        if verdict.body.base not in self._rounds:
+        body = verdict.body
+        if body.base not in self._rounds:
             if len(self._waiting) < MAX_WAITING:
                 self._waiting[verdict.id] = verdict
             return None
-        trial = self._trials.get(verdict.body.target)
+        trial = self._trials.get(body.target)
+        if trial is None and body.about == "audit":
+            audited = self._verdict(body.target)
+            if audited is None:
+                return None  # neighbours show both again, the one it is about before
+            trial = self.open_audit(audited)
         fault = self._fault(verdict, trial)
         if trial is None or fault:
             raise RemoteProtocolError(verdict.signer, "bad-verdict", fault or "")
-        known = trial.verdicts.get(verdict.signer)
-        if known is not None:
-            if known.body.outcome != verdict.body.outcome:
-                raise RemoteProtocolError(verdict.signer, "equivocation", "two verdicts on one commitment")
+        self._hold_against(trial, verdict)
+        if verdict.signer in trial.verdicts:
             return None
         trial.verdicts[verdict.signer] = verdict
+        return trial
+
+    def bind(self, opening: Signed[Opening]) -> Trial | None:
+        """Take in what an auditor binds itself to.
+
+        Returns:
+            The trial it belongs to, None if that is not known here: the other may have been quicker.
+
+        Raises:
+            RemoteProtocolError: reason `bad-opening`.
+            ContradictionError: its signer has said something else before.
+        """
+        body, trial = opening.body, self._trials.get(opening.body.target)
+        if trial is None:
+            return None
+        if (trial.certificate.id, trial.target.body.round) != (body.base, body.round):
+            raise RemoteProtocolError(opening.signer, "bad-opening", "names another round than the record's")
+        if not self.proves_place(body.base, opening.signer, body.preimage):
+            raise RemoteProtocolError(opening.signer, "bad-opening", "its preimage opens no link")
+        if (body.replayed == UNSEALED) != isinstance(trial.target.body, Result):
+            raise RemoteProtocolError(opening.signer, "bad-opening", "bound to nothing, or to too much")
+        self._hold_against(trial, opening)
+        trial.openings[opening.signer] = opening
         return trial
 
     def take_waiting(self, certificate: Certificate) -> list[Signed[Verdict]]:
@@ -116,27 +192,63 @@ class Docket:
         """Whether a peer's own work of that round was taken in: only such members are heard."""
         return (head, peer) in self._links
 
+    def proves_place(self, head: bytes, peer: str, preimage: bytes) -> bool:
+        """Whether a preimage opens the link that a member of a round has shown in it."""
+        link = self._links.get((head, peer))
+        return link is not None and opens(preimage, link)
+
     def trial(self, target: bytes) -> Trial | None:
         return self._trials.get(target)
+
+    def plan(self, target: bytes) -> Plan | None:
+        """How the part was made that a result names."""
+        trial = self._trials.get(target)
+        return trial.plan if trial else None
 
     def verdicts(self) -> list[Signed[Verdict]]:
         """All that are held, for neighbours that lack them."""
         return [verdict for trial in self._trials.values() for verdict in trial.verdicts.values()]
 
+    def _add(self, trial: Trial) -> None:
+        self._trials[trial.target.id] = trial
+        self._rounds[trial.certificate.id].append(trial.target.id)
+
+    def _verdict(self, id_: bytes) -> Signed[Verdict] | None:
+        """A verdict on work, by id."""
+        found = (
+            verdict
+            for trial in self._trials.values()
+            if isinstance(trial.target.body, Commitment)
+            for verdict in trial.verdicts.values()
+            if verdict.id == id_
+        )
+        return next(found, None)
+
+    def _hold_against(self, trial: Trial, record: Signed[Opening] | Signed[Verdict]) -> None:
+        for said in (trial.verdicts.get(record.signer), trial.openings.get(record.signer)):
+            if said is not None and equivocates(said, record):
+                raise ContradictionError(said, record)
+
     def _fault(self, verdict: Signed[Verdict], trial: Trial | None) -> str | None:
         body = verdict.body
-        link = self._links.get((body.base, verdict.signer))
-        if trial is None or trial.certificate.id != body.base or trial.commitment.signer != body.worker:
-            return "names another worker or round than the commitment"
+        if trial is None or not fits(body, trial.target, trial.certificate):
+            return "names another worker or round than the record"
         if verdict.signer == body.worker:
             return "on its own work"
-        if link is None or not opens(body.preimage, link):
+        if not self.proves_place(body.base, verdict.signer, body.preimage):
             return "its preimage does not open its own commitment of that round"
-        if body.round != trial.commitment.body.round or body.device != trial.commitment.body.device:
-            return "another round or device than the commitment"
-        return None
+        if trial.about == "audit" and not is_exact(verdict, trial.target):
+            return "on another device than the audit"
+        if (body.replayed == UNSEALED) != isinstance(trial.target.body, Result):
+            return "names a result that is no secret, or none"
+        exact = is_exact(verdict, trial.target)
+        if body.outcome == "unsure" and exact:
+            bad = not (found_nothing(verdict) and isinstance(trial.target.body, Result))
+        else:
+            bad = (body.distance is None) != exact
+        return "compares bits where it has a distance, or the other way round" if bad else None
 
     def _forget(self, head: bytes) -> None:
         for target in self._rounds.pop(head):
             trial = self._trials.pop(target)
-            self._links.pop((head, trial.commitment.signer), None)
+            self._links.pop((head, trial.target.signer), None)

@@ -12,6 +12,8 @@ Source: hash chains after Lamport, "Password authentication with insecure commun
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from functools import lru_cache
 
 from dhtnode.digest import digest
 from dhtnode.identity import Identity
@@ -19,6 +21,8 @@ from dhtnode.identity import Identity
 EPOCH = 4096
 """Rounds of one chain. The longest walk costs 4,096 hashes, about 2 ms."""
 TICKETS = 2**64
+KEPT = 16
+"""Rounds whose preimages are at hand: those that are drawn for."""
 
 
 class Chain:
@@ -31,13 +35,14 @@ class Chain:
     def __init__(self, identity: Identity, swarm_id: bytes) -> None:
         self._identity = identity
         self._swarm_id = swarm_id
+        self.preimage = lru_cache(maxsize=KEPT)(self._preimage)
+        """What hashes to a round's link: 32 bytes, secret until the round is closed."""
 
     def link(self, round_no: int) -> bytes:
         """What the commitment for a round shows: 32 bytes."""
         return _hashed(self.preimage(round_no), 1)
 
-    def preimage(self, round_no: int) -> bytes:
-        """What hashes to the round's link: 32 bytes, secret until the round is closed."""
+    def _preimage(self, round_no: int) -> bytes:
         epoch, place = divmod(round_no, EPOCH)
         signature = self._identity.sign(digest("lottery", self._swarm_id, epoch))
         return _hashed(digest("lottery-secret", signature), EPOCH - 1 - place)
@@ -61,11 +66,27 @@ def obliged(preimage: bytes, head: bytes, target: bytes, rate: float) -> bool:
     Args:
         preimage: of its link for the round.
         head: id of the certified head that the round ended with.
-        target: id of the commitment that would be audited.
+        target: id of the record that would be audited.
         rate: probability, 0 to 1.
     """
     ticket = int.from_bytes(digest("ticket", preimage, head, target)[:8], "big")
     return ticket < rate * TICKETS
+
+
+def sample(preimage: bytes, target: bytes, indices: Sequence[int], count: int) -> tuple[int, ...]:
+    """Which chunks an auditor looks at: drawn as its ticket is, so that nobody can prepare for it.
+
+    Args:
+        preimage: of its link for the round.
+        target: id of the record that is audited.
+        indices: to draw from.
+        count: at most so many.
+
+    Returns:
+        Rising indices.
+    """
+    drawn = sorted(indices, key=lambda index: digest("sample", preimage, target, index))
+    return tuple(sorted(drawn[:count]))
 
 
 def _hashed(value: bytes, times: int) -> bytes:

@@ -1,101 +1,54 @@
 """A member that also judges: the core of a node, around the core that trains.
 
-Every round that closes is a draw (`lottery`): who has drawn a commitment replays it from the shared
-state and says what it found. If somebody says `fail`, all members of that round replay it: a majority
-decides, and who said the opposite of it is out, be it the worker, the accuser or who acquitted. A key
-that is out is in no roster from the next round on.
+Every round that closes is a draw (`lottery`): who has drawn a member's work replays it from the shared
+state, who has drawn a reduced part reduces some of it again, who has drawn another's verdict replays
+what that was about. Each says what it found. If somebody doubts, all members of that round judge: a
+majority decides, and who said the opposite of it is out, be it the worker, the reducer, the accuser,
+who acquitted, or who judged without looking. A key that is out is in no roster from the next round on.
 
 Events in, effects out, as in `training.member`; those that are not about judging go through to it.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 from typing import cast
 
 from dhtnode.digest import digest
 from dhtnode.errors import RemoteProtocolError
-from dhtnode.records import Body, Signed, sign
+from dhtnode.records import Body, Signed
 from training.chain import Certificate
-from training.events import Adopt, Blame, Effect, Event, RecordArrived
+from training.events import Adopt, Blame, Effect, RecordArrived
 from training.member import Member
-from training.messages import Commitment
+from training.messages import Commitment, Result
 from training.roster import quorum
+from validation.auditor import Auditor, Tolerance, shows
 from validation.cases import Case, equivocates, equivocation_case
-from validation.docket import Docket, Trial
-from validation.lottery import Chain, obliged
-from validation.messages import Verdict
+from validation.docket import ContradictionError, Docket
+from validation.duties import Duties
+from validation.events import (
+    CaseShown,
+    Compared,
+    Convict,
+    Declare,
+    Judged,
+    NodeEffect,
+    NodeEvent,
+    Replayed,
+    Rereduced,
+)
+from validation.lottery import Chain
+from validation.messages import Opening, Verdict
+from validation.rates import Rates
 
 MAX_CASES = 512
 """Keys that are out. Beyond it nobody is convicted any more: new keys have to become costly first."""
 
 
-EXACT = "cpu/"
-"""Device profiles on which the same work gives the same bits; GPUs add up in any order."""
-PROBATION = 3
-"""Audits that a newcomer has to pass before it is audited less. A guess."""
-
-
-# Events and effects beside those of training
-
-
-@dataclass(frozen=True)
-class Replayed:
-    """A replay is done."""
-
-    target: bytes
-    """Id of the commitment."""
-    parts: bytes
-    """Root over its chunks, salted with the worker: what an honest commitment shows."""
-    replayed: bytes
-    """The same chunks under the auditor's own name."""
-    exact: bool
-    """Whether steps, tokens, weight and loss are those committed to."""
-
-
-@dataclass(frozen=True)
-class CaseShown:
-    """A peer shows a case that the shell has checked from itself."""
-
-    case: Case
-
-
-@dataclass(frozen=True)
-class Replay:
-    """Do a member's work again, at low priority, and tell what came out."""
-
-    commitment: Signed[Commitment]
-    urgent: bool
-    """Somebody has called it false."""
-
-
-@dataclass(frozen=True)
-class Declare:
-    """Store an own verdict durably, then send it to all."""
-
-    verdict: Signed[Verdict]
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A verdict on somebody's work is in, an own one or another's: for the record."""
-
-    verdict: Signed[Verdict]
-
-
-@dataclass(frozen=True)
-class Convict:
-    """A key is out: keep the case for good."""
-
-    case: Case
-
-
-Judging = Replay | Declare | Judged | Convict
-NodeEvent = Event | Replayed | CaseShown
-NodeEffect = Effect | Judging
+def _unknown(_: str) -> int | None:
+    """Other device profiles are not judged."""
+    return None
 
 
 class Validator:
@@ -104,22 +57,20 @@ class Validator:
     Args:
         member: what trains; its context's `excluded` is filled here.
         chain: this node's own, for the lottery.
+        tolerance: how far apart honest work on two device profiles may be.
     """
 
-    def __init__(self, member: Member, chain: Chain) -> None:
+    def __init__(self, member: Member, chain: Chain, tolerance: Tolerance = _unknown) -> None:
         self.member = member
         self.cases: dict[str, Case] = {}
         """By the key that is out."""
         self.docket = Docket()
-        self._chain = chain
-        self._me = member.context.identity.peer_id
-        self._terms = member.context.terms
-        self._audits = self._terms.data.mode == "shared" and self._terms.audit.rate > 0
+        terms = member.context.terms
+        self._audits = terms.data.mode == "shared" and terms.audit.rate > 0
         """Private data can't be replayed by anybody else."""
-        self._roles: dict[bytes, str] = {}
-        """Commitments that this node has to judge, and why."""
-        self._passed: dict[str, Counter[str]] = {}
-        """Audits that each peer has come through, by who did them."""
+        self.rates = Rates(terms.audit.rate, member.context.identity.peer_id)
+        self.duties = Duties(self.rates)
+        self._auditor = Auditor(member.context, self.docket, self.rates, chain, tolerance)
 
     def remember(self, cases: Iterable[Case]) -> None:
         """Take back what was proven before a restart."""
@@ -134,7 +85,11 @@ class Validator:
         """Take in one event; a peer's fault comes back as `Blame`, never as an exception."""
         match event:
             case Replayed():
-                return self._on_replayed(event)
+                return self._said(self._auditor.on_replayed(event))
+            case Compared():
+                return self._said(self._auditor.on_compared(event))
+            case Rereduced():
+                return self._said(self._auditor.on_rereduced(event))
             case CaseShown(case):
                 return self._on_case(case)
             case RecordArrived(record, _) if isinstance(record.body, Verdict):
@@ -164,6 +119,24 @@ class Validator:
         reply, effects = self.member.on_sync_request(wire, sender, now_s, self.evidence())
         return reply, self._seen(effects)
 
+    def on_opening(
+        self, opening: Signed[Opening], worker: str, indices: Sequence[int]
+    ) -> tuple[Signed[Commitment] | Signed[Result] | None, list[NodeEffect]]:
+        """An auditor asks for chunks that a member has committed to.
+
+        Returns:
+            The record that it audits if it has good reason to see them, and what follows from its asking.
+        """
+        try:
+            trial = self.docket.bind(opening)
+        except RemoteProtocolError as error:
+            return None, [Blame(error.peer, error.reason, error.detail)]
+        except ContradictionError as error:
+            return None, self._convict(equivocation_case(*error.pair))
+        if trial is None or isinstance(trial.target.body, Verdict):
+            return None, []
+        return (trial.target if shows(trial, opening, worker, indices) else None), []
+
     # Rounds
 
     def _seen(self, effects: list[Effect]) -> list[NodeEffect]:
@@ -172,71 +145,32 @@ class Validator:
         for effect in effects:
             seen.append(effect)
             if isinstance(effect, Adopt) and effect.accepted:
-                seen += self._on_closed(effect.certificate, effect.accepted)
+                seen += self._on_closed(effect)
             if isinstance(effect, Blame) and effect.reason == "equivocation":
                 seen += self._on_equivocation(effect.peer)
         return seen
 
-    def _on_closed(
-        self, certificate: Certificate, accepted: tuple[Signed[Commitment], ...]
-    ) -> list[NodeEffect]:
-        trials = self.docket.open(certificate, accepted)
-        effects: list[NodeEffect] = []
-        mine = next((trial.commitment for trial in trials if trial.commitment.signer == self._me), None)
-        if mine is not None and self._audits:
-            preimage = self._chain.preimage(mine.body.round)
-            for trial in trials:
-                rate = self.rate(trial.commitment.signer) / max(1, len(trials) - 1)
-                if obliged(preimage, certificate.id, trial.commitment.id, rate):
-                    effects += self._judge(trial, "audit")
+    def _on_closed(self, closed: Adopt) -> list[NodeEffect]:
+        trials = self.docket.open(closed, self.member.context.chunk_count)
+        if not self._audits:
+            return []
+        certificate = closed.certificate
+        self.duties.closed(certificate.id, certificate.head.parent, trials)
+        effects = self._said(self._auditor.on_closed(trials, closed))
         for verdict in self.docket.take_waiting(certificate):
             effects += self._on_verdict(verdict)
         return effects
 
-    def rate(self, peer: str) -> float:
-        """How often a member's rounds are audited: always at first, then less with every audit it passes.
+    # Verdicts
 
-        Each other auditor's word counts for one more than own replays at most: a friend that passes
-        everything must not lower it.
-        """
-        passed = self._passed.get(peer, Counter())
-        own = passed[self._me]
-        heard = sum(min(count, own + 1) for who, count in passed.items() if who != self._me)
-        return max(self._terms.audit.rate, min(1.0, PROBATION / (1 + own + heard)))
-
-    # Judging
-
-    def _judge(self, trial: Trial, role: str) -> list[NodeEffect]:
-        """Have a commitment replayed, once, if this node is able to and may speak."""
-        body, worker = trial.commitment.body, trial.commitment.signer
-        heard = self.docket.may_judge(trial.certificate.id, self._me) and worker != self._me
-        same = body.device == self.member.context.device and body.device.startswith(EXACT)
-        if not (heard and same) or trial.commitment.id in self._roles:
-            return []
-        self._roles[trial.commitment.id] = role
-        while len(self._roles) > MAX_CASES:
-            del self._roles[next(iter(self._roles))]
-        return [Replay(trial.commitment, urgent=role == "jury")]
-
-    def _on_replayed(self, event: Replayed) -> list[NodeEffect]:
-        trial = self.docket.trial(event.target)
-        if trial is None or self._me in trial.verdicts:
-            return []
-        body = trial.commitment.body
-        sound = event.exact and event.parts == body.parts
-        verdict = Verdict(
-            round=body.round,
-            base=trial.certificate.id,
-            target=event.target,
-            worker=trial.commitment.signer,
-            outcome="pass" if sound else "fail",
-            role="jury" if self._roles.get(event.target) == "jury" else "audit",
-            preimage=self._chain.preimage(body.round),
-            replayed=event.replayed,
-            device=body.device,
-        )
-        record = sign(self.member.context.identity, self.member.context.swarm_id, verdict)
-        return [Declare(record), *self._on_verdict(record)]
+    def _said(self, effects: list[NodeEffect]) -> list[NodeEffect]:
+        """Own verdicts are taken in as everybody takes them in."""
+        seen: list[NodeEffect] = []
+        for effect in effects:
+            seen.append(effect)
+            if isinstance(effect, Declare):
+                seen += self._on_verdict(effect.verdict)
+        return seen
 
     def _on_verdict(self, verdict: Signed[Verdict]) -> list[NodeEffect]:
         if not self._audits:
@@ -245,16 +179,24 @@ class Validator:
             trial = self.docket.add(verdict)
         except RemoteProtocolError as error:
             return [Blame(error.peer, error.reason, error.detail)]
+        except ContradictionError as error:
+            return self._convict(equivocation_case(*error.pair))
         if trial is None:
             return []
-        if verdict.body.outcome == "pass":
-            self._passed.setdefault(verdict.body.worker, Counter())[verdict.signer] += 1
+        body = verdict.body
+        if body.outcome == "pass":
+            self.rates.passed(body.about, body.worker, verdict.signer)
+        else:
+            self.rates.doubted(body.about, body.worker)
         effects: list[NodeEffect] = [Judged(verdict)]
-        if trial.is_disputed and self._me not in trial.verdicts:
-            effects += self._judge(trial, "jury")
+        if trial.is_doubted:
+            effects += self._said(self._auditor.judge(trial, "jury"))
+        effects += self._said(self._auditor.check_audit(verdict))
         for case in trial.cases():
             effects += self._convict(case)
         return effects
+
+    # Cases
 
     def _on_equivocation(self, peer: str) -> list[NodeEffect]:
         for one, other in combinations(self.member.said_by(peer), 2):

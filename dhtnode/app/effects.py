@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from dhtnode.app.judging import Judging, loss_micro
 from dhtnode.app.memory import Memory
 from dhtnode.app.report import Report
 from dhtnode.driver import Driver
 from dhtnode.errors import RemoteProtocolError, TransportError
-from dhtnode.manifest import WireSection
 from dhtnode.net.network import Network
-from dhtnode.records import Signed
 from training.chain import Certificate
 from training.contribution import Contribution
 from training.events import (
@@ -46,19 +45,16 @@ from training.events import (
     Trained,
     Work,
 )
-from training.exchange import Exchange
-from training.inner import LocalWork
+from training.exchange import Exchange, Received
 from training.library import Library
-from training.messages import Commitment, Head
-from training.outer import DivergedError
+from training.messages import Head
 from training.state import State
 from training.worker import Worker
-from validation.validator import Convict, Declare, Judged, NodeEffect, NodeEvent, Replay, Replayed
+from validation.events import Compare, Convict, Declare, Judged, NodeEffect, NodeEvent, Replay, Rereduce
 
 log = logging.getLogger(__name__)
 
 TOPIC = "records"
-MICRO = 1_000_000
 
 
 class Performer:
@@ -73,7 +69,7 @@ class Performer:
         worker: the arithmetic.
         report: told of what people want to know.
         ask: exchanges records with a peer.
-        wire: the manifest's section.
+        judging: looks at others' work.
     """
 
     def __init__(
@@ -86,7 +82,7 @@ class Performer:
         worker: Worker,
         report: Report,
         ask: Callable[[str], None],
-        wire: WireSection,
+        judging: Judging,
     ) -> None:
         self._driver = driver
         self._network = network
@@ -96,7 +92,7 @@ class Performer:
         self._worker = worker
         self._report = report
         self._ask = ask
-        self._wire = wire
+        self._judging = judging
         self._work: dict[bytes, Contribution] = {}
         self._applied: dict[bytes, State] = {}
         self._owed: set[asyncio.Task[None]] = set()
@@ -133,8 +129,8 @@ class Performer:
                 self._report.blamed(peer, reason, detail)
             case Finished(why):
                 self._report.finished(why)
-            case Replay(commitment, urgent):
-                spawn(self._replay(commitment, self._library.state(commitment.body.start), urgent))
+            case Replay() | Compare() | Rereduce():
+                spawn(self._judging.look(effect))
             case Declare(verdict):
                 self._memory.keep_verdict(verdict)
                 self._see_through(self._publish(verdict.wire))
@@ -212,21 +208,24 @@ class Performer:
     async def _reduce(self, plan: Plan, part: int, included: tuple[int, ...]) -> None:
         owned = plan.ranges_N[part]
         senders, present = [], []
+        received: dict[str, Received] = {}
         for place in included:
             commitment = plan.commitments_N[place]
             if commitment.signer == self._network.peer_id:
                 own = self._own_work(plan.base)
                 if own is None:
                     continue
-                chunks = [own.chunks_K[index] for index in owned]
+                chunks: Sequence[bytes] = [own.chunks_K[index] for index in owned]
             else:
-                chunks = self._exchange.part(plan.base, part, commitment.signer)
+                received[commitment.signer] = self._exchange.part(plan.base, part, commitment.signer)
+                chunks = received[commitment.signer].chunks
             senders.append((commitment.body.weight, chunks))
             present.append(place)
         if not senders:
             return
         reduced = await self._worker.reduce(senders, owned)
         root = self._exchange.keep_result(plan.base, reduced)
+        await asyncio.to_thread(self._memory.keep_parts, plan.base, part, received)
         await asyncio.to_thread(self._memory.keep_results, plan.base, {root: reduced})
         self._post(Reduced(plan.base, part, tuple(present), root))
 
@@ -241,31 +240,6 @@ class Performer:
             self._post(ResultMissing(wish.plan.base, wish.result.id))
         else:
             self._post(ResultFetched(wish.plan.base, wish.result.id))
-
-    async def _replay(self, commitment: Signed[Commitment], state: State | None, urgent: bool) -> None:
-        """Do another's work again; the state is taken at once, since it is not kept for long."""
-        body, worker = commitment.body, commitment.signer
-        if state is None:
-            log.info("round %d of %s can't be audited: its state is gone", body.round, worker)
-            return
-        try:
-            work = await self._worker.replay(state, worker, body.steps, urgent=urgent)
-        except DivergedError as error:
-            log.info("replay of round %d of %s: %s", body.round, worker, error)
-            self._post(Replayed(commitment.id, bytes(32), bytes(32), exact=False))
-            return
-        if work is None:
-            log.info("round %d of %s is not audited: too many replays are waiting", body.round, worker)
-            return
-        update, wire = work.update_U, self._wire
-        chunks = await asyncio.to_thread(lambda: Contribution.of(worker, body.base, update, wire))
-        mine = Contribution.of_chunks(self._network.peer_id, body.base, chunks.chunks_K)
-        self._post(Replayed(commitment.id, chunks.root, mine.root, self._is_exact(body, work)))
-
-    def _is_exact(self, body: Commitment, work: LocalWork) -> bool:
-        """Whether a commitment's numbers are those of the replay."""
-        claimed = (body.steps, body.tokens, body.weight, body.loss_micro)
-        return claimed == (work.steps, work.units, work.weight, loss_micro(work))
 
     async def _apply(self, wish: Apply) -> None:
         head_state = wish.plan.commitments_N[0].body.start
@@ -307,8 +281,3 @@ class Performer:
         self._library.add_state(state)
         self._see_through(self._memory.keep_head(certificate, state))
         self._report.adopted(effect, state)
-
-
-def loss_micro(work: LocalWork) -> int:
-    """Mean training loss in millionths, as commitments show it."""
-    return max(0, round((work.loss or 0.0) * MICRO))

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgpack
 
+from dhtnode.digest import DIGEST_BYTES
 from dhtnode.errors import DhtnodeError
 from dhtnode.files import disk_errors, replacing
 from dhtnode.home import Home
@@ -22,6 +24,7 @@ from dhtnode.store import Store, StoredRecord
 from training.chain import Certificate, open_certificate
 from training.checkpoint import DamagedCheckpointError, load_checkpoint, save_checkpoint
 from training.contribution import Contribution
+from training.exchange import Received
 from training.messages import KINDS
 from training.state import Shape, State
 from validation.cases import CASE, Case, open_case
@@ -30,6 +33,8 @@ from validation.messages import Verdict
 log = logging.getLogger(__name__)
 
 HEADS_KEPT = 3
+WORK_KEPT = 8
+"""Rounds whose work and received parts can still be shown to auditors: `docket.ROUNDS_KEPT`."""
 _HEADS = "heads"
 
 
@@ -78,7 +83,7 @@ class Memory:
         folder = self._folder("work")
         with replacing(folder / base.hex()) as draft:
             draft.write_bytes(msgpack.packb(list(work.chunks_K)))
-        _keep_newest(folder)
+        _keep_newest(folder, WORK_KEPT)
 
     def work(self, base: bytes) -> Contribution | None:
         """The encoded update of a round, if this node had promised one."""
@@ -88,6 +93,26 @@ class Memory:
         except (OSError, ValueError):
             return None
         return Contribution.of_chunks(self._peer_id, base, chunks)
+
+    # Parts that a result is made from
+
+    def keep_parts(self, base: bytes, part: int, received: Mapping[str, Received]) -> None:
+        """Write what a part is reduced from, by sender, so that auditors can be shown it. Blocks."""
+        folder = self._folder("parts")
+        packed = {sender: [b"".join(one.leaves_K), list(one.chunks)] for sender, one in received.items()}
+        with replacing(folder / f"{base.hex()}-{part}") as draft:
+            draft.write_bytes(msgpack.packb(packed))
+        _keep_newest(folder, WORK_KEPT)
+
+    def part(self, base: bytes, part: int, sender: str) -> Received | None:
+        """What a sender sent for a part that this node has reduced."""
+        try:
+            packed = msgpack.unpackb((self._home.root / "parts" / f"{base.hex()}-{part}").read_bytes())
+            joined, chunks = packed[sender]
+        except (OSError, ValueError, KeyError):
+            return None
+        leaves_K = [joined[at : at + DIGEST_BYTES] for at in range(0, len(joined), DIGEST_BYTES)]
+        return Received(leaves_K, chunks)
 
     # Results that a vote rests on
 
@@ -103,7 +128,12 @@ class Memory:
             before = _read_results(path) if path.exists() else {}
             with replacing(path) as draft:
                 draft.write_bytes(msgpack.packb({**before, **results}))
-            _keep_newest(path.parent)
+            _keep_newest(path.parent, HEADS_KEPT)
+
+    def result(self, base: bytes, root: bytes) -> list[bytes] | None:
+        """A reduced part of a recent round."""
+        path = self._folder("results") / base.hex()
+        return _read_results(path).get(root) if path.exists() else None
 
     def results(self) -> list[tuple[bytes, list[bytes]]]:
         """All reduced parts on disk, each with the base of its round. Read once, at the start."""
@@ -195,7 +225,7 @@ def _read_results(path: Path) -> dict[bytes, list[bytes]]:
     return parts
 
 
-def _keep_newest(folder: Path) -> None:
+def _keep_newest(folder: Path, count: int) -> None:
     files = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)
-    for old in files[:-HEADS_KEPT]:
+    for old in files[:-count]:
         old.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dhtnode.app.dataset import dataset_from_peers, local_dataset
 from dhtnode.app.effects import TOPIC, Performer
 from dhtnode.app.joining import RENEW_S, Joining
+from dhtnode.app.judging import Judging
 from dhtnode.app.memory import Memory
 from dhtnode.app.report import Report
 from dhtnode.config import Progress, RunOptions
@@ -46,10 +47,12 @@ from training.tasks import load_task
 from training.worker import Worker
 from validation.cases import Case, open_evidence
 from validation.commitment import find_fault
+from validation.events import CaseShown, NodeEffect, NodeEvent
+from validation.exhibits import Exhibits
 from validation.lottery import Chain
 from validation.messages import SPOKEN
 from validation.profile import device_profile
-from validation.validator import CaseShown, NodeEffect, NodeEvent, Validator
+from validation.validator import Validator
 
 log = logging.getLogger(__name__)
 
@@ -224,9 +227,19 @@ class Node:
             if case.guilty == self._identity.peer_id:
                 self._on_own_conviction(case)
             validator.remember([case])
+        wire = self._manifest.terms.wire
+        exhibits = Exhibits(network.streams, self._swarm_id, wire, exchange.sizes_K)
+        judging = Judging(
+            *(self._running, validator, self._identity.peer_id, self._memory),
+            exchange=exchange,
+            exhibits=exhibits,
+            library=library,
+            worker=worker,
+            wire=wire,
+        )
         performer = Performer(
             *(self._running, network, self._memory, exchange, library, worker, self._report, self._ask),
-            wire=self._manifest.terms.wire,
+            judging=judging,
         )
         driver = self._driver = Driver(validator, performer.perform, Tick())
         self._report.on_adopted = lambda state: driver.spawn(self._evaluate(worker, state))
@@ -234,6 +247,7 @@ class Node:
         self._report.on_finished = lambda why: self._on_finished(why, performer)
         self._sampler = lambda: self._sample(worker, library)
         await exchange.serve()
+        await judging.serve()
         await serve_chunks(network.streams, library)
         await network.on_request(SYNC, MAX_SYNC_BYTES, self._answer_sync)
         network.died.add_done_callback(self._on_daemon_death)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dhtnode.digest import derive, digest
+from dhtnode.digest import derive, digest, leaf_digests, root_digest
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
 from dhtnode.manifest import WireSection
@@ -63,8 +63,10 @@ from training.state import Shape, State, from_chunks
 from training.sync import open_sync_reply
 from validation.cases import Case
 from validation.commitment import find_fault
-from validation.lottery import Chain
-from validation.validator import (
+from validation.compare import distance_ppm, sketch
+from validation.events import (
+    Compare,
+    Compared,
     Convict,
     Declare,
     Judged,
@@ -72,8 +74,12 @@ from validation.validator import (
     NodeEvent,
     Replay,
     Replayed,
-    Validator,
+    Rereduce,
+    Rereduced,
 )
+from validation.lottery import Chain
+from validation.messages import Opening
+from validation.validator import Validator
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -94,6 +100,11 @@ def honest_update(start: bytes, peer: str, steps: int) -> Vector:
     return np.random.default_rng(seed).normal(0, 0.01, SHAPE.update_elems).astype(np.float32)
 
 
+def _decoded(chunks: Sequence[bytes], indices: Sequence[int]) -> Vector:
+    pieces = [codec.decode(chunk, SIZES[i], WIRE) for i, chunk in zip(indices, chunks, strict=True)]
+    return np.concatenate(pieces)
+
+
 @dataclass
 class Disk:
     """What survives a crash."""
@@ -103,6 +114,8 @@ class Disk:
     states: dict[bytes, State] = field(default_factory=dict)
     journal: list[Signed[Body]] = field(default_factory=list)
     work: dict[bytes, Contribution] = field(default_factory=dict)
+    parts: dict[tuple[bytes, int, str], list[bytes]] = field(default_factory=dict)
+    """What own results were made from: on disk before they are announced."""
     cases: dict[bytes, Case] = field(default_factory=dict)
     results: dict[bytes, list[bytes]] = field(default_factory=dict)
     """Results behind an outer step: on disk before the step is voted for."""
@@ -137,8 +150,15 @@ class Node:
         """What a dishonest or broken node does instead of an effect."""
         self.cheat: Callable[[Vector], Vector] = lambda update: update
         """What it commits to instead of what its training gave."""
+        self.miscount: Callable[[list[bytes]], list[bytes]] = lambda chunks: chunks
+        """What it announces instead of what it has reduced."""
+        self.device = "cpu/simulated"
+        self.drift: Callable[[Vector], Vector] = lambda update: update
+        """What its device makes of the same work."""
         self.serves = True
         """Whether others get the results that it announces."""
+        self.opens = True
+        """Whether auditors are shown what they ask for."""
         self._clock_rate = 1.0
         self._clock_offset_s = 0.0
         self._forget()
@@ -151,6 +171,7 @@ class Node:
         self._parts: dict[tuple[bytes, int, str], list[bytes]] = {}
         self._early_parts: list[tuple[bytes, int, Node, Contribution, Callable[[], None]]] = []
         self._halted: set[bytes] = set()
+        self._replays: dict[bytes, Sequence[bytes]] = {}
 
     def __repr__(self) -> str:
         where = self.phase.value if self.phase else self.finished or "no round"
@@ -194,12 +215,12 @@ class Node:
             swarm_id=SWARM,
             terms=self.world.terms,
             chunk_count=len(SIZES),
-            device="cpu/simulated",
+            device=self.device,
             find_fault=find_fault,
             link=chain.link,
         )
         self.member = Member(context, self.now_s)
-        self.validator = Validator(self.member, chain)
+        self.validator = Validator(self.member, chain, self.world.tolerances.get)
         self.validator.remember(self.disk.cases.values())
         self.results.update(self.disk.results)
         genesis = self.world.genesis
@@ -335,6 +356,10 @@ class Node:
                 self.world.blame(self, peer, reason, detail)
             case Replay(commitment, _):
                 self._replay(commitment, commitment.body.start in self.states)
+            case Compare(commitment, opening, indices):
+                self._compare(commitment, opening, indices)
+            case Rereduce():
+                self._rereduce(effect)
             case Declare(verdict):
                 self.world.broadcast(self, verdict.wire)
             case Judged(verdict):
@@ -356,7 +381,7 @@ class Node:
         def done() -> None:
             if base in self._halted:
                 return
-            update = self.cheat(honest_update(start, self.peer_id, steps))
+            update = self.cheat(self.drift(honest_update(start, self.peer_id, steps)))
             contribution = Contribution.of(self.peer_id, base, update, WIRE)
             self.disk.work[base] = contribution
             units = steps * self.world.terms.inner.batch_size
@@ -370,12 +395,106 @@ class Node:
         body, worker = commitment.body, commitment.signer
 
         def done() -> None:
-            chunks = Contribution.of(worker, body.base, honest_update(body.start, worker, body.steps), WIRE)
-            mine = Contribution.of_chunks(self.peer_id, body.base, chunks.chunks_K)
-            self.on(Replayed(commitment.id, chunks.root, mine.root, exact=True))
+            update = self.drift(honest_update(body.start, worker, body.steps))
+            chunks = Contribution.of(worker, body.base, update, WIRE)
+            self._replays[commitment.id] = chunks.chunks_K
+            root = root_digest("replay", leaf_digests("replay", chunks.chunks_K))
+            self.on(Replayed(commitment.id, chunks.root, root, exact=True))
 
         if able:
             self.later(body.steps * self.step_s, done)
+
+    def _compare(
+        self, commitment: Signed[Commitment], opening: Signed[Opening], indices: Sequence[int]
+    ) -> None:
+        mine = self._replays[commitment.id]
+
+        def arrive(shown: Sequence[bytes] | None) -> None:
+            if shown is None:
+                self.on(Compared(commitment.id, None))
+                return
+            here = _decoded([mine[index] for index in indices], indices)
+            apart = distance_ppm(sketch(_decoded(shown, indices), 1), sketch(here, 1))
+            self.on(Compared(commitment.id, apart))
+
+        self._ask_for(commitment, [commitment.signer], opening, indices, arrive)
+
+    def _rereduce(self, wish: Rereduce) -> None:
+        body, plan = wish.result.body, wish.plan
+        announced = self.results.get(body.root)
+        if announced is None:
+            return
+        senders: dict[int, tuple[int, Sequence[bytes]]] = {}
+
+        def take(place: int) -> Callable[[Sequence[bytes] | None], None]:
+            def arrive(shown: Sequence[bytes] | None) -> None:
+                if shown is None:
+                    self.on(Rereduced(wish.result.id, None))
+                    return
+                senders[place] = (plan.commitments_N[place].body.weight, shown)
+                if len(senders) == len(body.included):
+                    finish()
+
+            return arrive
+
+        def finish() -> None:
+            sizes = [SIZES[index] for index in wish.indices]
+            ordered = [senders[place] for place in body.included]
+            again = reduce_part(ordered, sizes, WIRE, self.world.terms.reduce)
+            first = plan.ranges_N[body.part].start
+            self.on(Rereduced(wish.result.id, again == [announced[i - first] for i in wish.indices]))
+
+        for place in body.included:
+            commitment = plan.commitments_N[place]
+            holders = [commitment.signer, wish.result.signer]
+            self._ask_for(commitment, holders, wish.opening, wish.indices, take(place))
+
+    def _ask_for(
+        self,
+        commitment: Signed[Commitment],
+        holders: Sequence[str],
+        opening: Signed[Opening],
+        indices: Sequence[int],
+        arrive: Callable[[Sequence[bytes] | None], None],
+    ) -> None:
+        """Chunks of a worker's update from whoever shows them first."""
+        if not holders:
+            self.later(0.01, lambda: arrive(None))
+            return
+        holder = self.world.by_id(holders[0])
+
+        def answer() -> None:
+            shown = holder.show(opening, commitment, indices) if self.world.reachable(self, holder) else None
+            if shown is None:
+                self._ask_for(commitment, holders[1:], opening, indices, arrive)
+            else:
+                arrive(shown)
+
+        self.later(2 * self.world.delay(), answer)
+
+    def show(
+        self, opening: Signed[Opening], commitment: Signed[Commitment], indices: Sequence[int]
+    ) -> Sequence[bytes] | None:
+        """What an auditor is shown of a worker's update."""
+        if self.validator is None:
+            return None
+        if opening.signer == self.peer_id:
+            target: Signed[Commitment] | Signed[Result] | None = commitment
+        else:
+            target, effects = self.validator.on_opening(opening, commitment.signer, indices)
+            self.do(effects)
+        if target is None or not self.opens:
+            return None
+        if commitment.signer == self.peer_id:
+            own = self.disk.work.get(target.body.base)
+            return [own.chunks_K[index] for index in indices] if own else None
+        if isinstance(target.body, Result):
+            part = target.body.part
+            chunks = self.disk.parts.get((target.body.base, part, commitment.signer))
+            plan = self.validator.docket.plan(opening.body.target)
+            first = plan.ranges_N[part].start if plan else 0
+            return [chunks[index - first] for index in indices] if chunks else None
+        return None
 
     def _open(self, plan: Plan) -> None:
         self._plans[plan.base] = plan
@@ -431,7 +550,9 @@ class Node:
             else:
                 chunks = self._parts[(plan.base, part, commitment.signer)]
             senders.append((commitment.body.weight, chunks))
+            self.disk.parts[(plan.base, part, commitment.signer)] = chunks
         reduced = reduce_part(senders, [SIZES[index] for index in owned], WIRE, self.world.terms.reduce)
+        reduced = self.miscount(reduced)
         root = result_root(reduced)
         self.results[root] = reduced
         self.on(Reduced(plan.base, part, included, root))

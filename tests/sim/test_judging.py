@@ -10,14 +10,16 @@ import pytest
 from dhtnode.manifest import AuditSection, DataSection
 from dhtnode.records import sign
 from tests.adversary.attacks import ATTACKS, RightNorm, SignFlip, Zero
+from tests.adversary.judges import corrupt
+from tests.adversary.reducers import miscounted
 from tests.sim.shell import SWARM, Node
 from tests.sim.world import World
 from training.events import Adopt
 from training.messages import Commitment
 from training.roster import quorum
+from validation.events import NodeEffect
 from validation.lottery import Chain
 from validation.messages import Verdict
-from validation.validator import Declare, NodeEffect
 
 SEEDS = range(6)
 ROUNDS = 20
@@ -37,25 +39,13 @@ def finish(world: World, honest: list[Node]) -> None:
     assert len({node.head.id for node in honest if node.head}) == 1
 
 
-def assert_out(honest: list[Node], liar: Node, charge: str) -> None:
+def assert_out(honest: list[Node], liar: Node, *charges: str) -> None:
     """Every honest node has a case against the liar, and plays without it."""
     for node in honest:
         assert node.validator is not None
-        assert node.validator.cases[liar.peer_id].charge == charge
+        assert node.validator.cases[liar.peer_id].charge in charges
         assert node.head is not None
         assert liar.peer_id not in node.head.head.members
-
-
-def says(liar: Node, outcome: str) -> None:
-    """From now on the liar's verdicts all say the same."""
-
-    def twist(effect: NodeEffect) -> list[NodeEffect]:
-        if not isinstance(effect, Declare):
-            return [effect]
-        body = msgspec.structs.replace(effect.verdict.body, outcome=outcome)
-        return [Declare(sign(liar.identity, SWARM, body))]
-
-    liar.twist = twist
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -80,7 +70,7 @@ def test_who_commits_to_other_work_is_out(attack: str, seed: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_who_calls_sound_work_false_is_out(seed: int) -> None:
     world, [liar], honest = swarm(seed)
-    says(liar, "fail")
+    corrupt(liar.validator, "false-accuser")
     finish(world, honest)
     assert_out(honest, liar, "accusation")
 
@@ -89,7 +79,7 @@ def test_who_calls_sound_work_false_is_out(seed: int) -> None:
 def test_who_calls_false_work_sound_is_out_as_well(seed: int) -> None:
     world, [liar, friend], honest = swarm(seed, nodes=7, liars=2)
     liar.cheat = SignFlip()
-    says(friend, "pass")
+    corrupt(friend.validator, "false-acquitter")
     finish(world, honest)
     assert_out(honest, liar, "work")
     assert_out(honest, friend, "acquittal")
@@ -117,7 +107,7 @@ def test_a_minority_of_false_judges_puts_nobody_out(seed: int) -> None:
     """Three of seven say `fail` of everybody: a majority of the round would have to."""
     world, liars, honest = swarm(seed, nodes=7, liars=3)
     for liar in liars:
-        says(liar, "fail")
+        corrupt(liar.validator, "false-accuser")
     finish(world, honest)
     assert {case.guilty for case in world.witness.cases.values()} <= world.dishonest
     assert all(len(case.judges) >= quorum(range(4)) for case in world.witness.cases.values())  # type: ignore[arg-type]
@@ -171,10 +161,12 @@ def test_where_nothing_is_replayed_nobody_is_judged(changes: dict[str, Any]) -> 
                     base=effect.certificate.id,
                     target=work.id,
                     worker=work.signer,
+                    about="work",
                     outcome="fail",
+                    distance=None,
                     role="audit",
                     preimage=Chain(liar.identity, SWARM).preimage(work.body.round),
-                    replayed=bytes(32),
+                    replayed=bytes([1]) * 32,
                     device=work.body.device,
                 )
                 world.broadcast(liar, sign(liar.identity, SWARM, body).wire)
@@ -186,3 +178,115 @@ def test_where_nothing_is_replayed_nobody_is_judged(changes: dict[str, Any]) -> 
     assert not world.witness.verdicts
     assert not world.witness.cases
     assert world.witness.blames[liar.peer_id, "bad-verdict"] > 0
+
+
+# Reducers
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_reducer_that_alters_its_part_is_out(seed: int) -> None:
+    world, [liar], honest = swarm(seed)
+    liar.miscount = miscounted
+    finish(world, honest)
+    assert_out(honest, liar, "reduction")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_reducer_that_shows_nothing_together_with_a_sender_is_out(seed: int) -> None:
+    """Nobody can tell what it reduced: neither it nor the sender whose work it replaced shows anything."""
+    world, [liar, friend], honest = swarm(seed, nodes=7, liars=2)
+    liar.miscount = miscounted
+    liar.opens = friend.opens = False
+    finish(world, honest)
+    assert_out(honest, liar, "withholding")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_sender_that_is_gone_is_shown_by_the_reducer(seed: int) -> None:
+    """Nobody is to blame for a crash, and a part can be reduced again without the one who crashed."""
+    world = World(seed, 6, ROUNDS)
+    world.start()
+    world.run_until(lambda: world.all_at(4), 200)
+    gone, others = world.nodes[5], world.nodes[:5]
+    gone.crash()
+    world.run_until(lambda: world.all_at(ROUNDS, others), 1200)
+    assert not world.witness.cases
+    assert set(world.witness.verdicts) == {("pass", "audit")}
+
+
+# Auditors
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_an_auditor_that_does_not_look_is_out(seed: int) -> None:
+    world, [liar], honest = swarm(seed)
+    corrupt(liar.validator, "lazy-auditor")
+    finish(world, honest)
+    assert_out(honest, liar, "audit")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_who_skips_the_audits_it_has_drawn_is_seen(seed: int) -> None:
+    world = World(seed, 5, 40)
+    world.terms = msgspec.structs.replace(world.terms, audit=AuditSection(rate=0.5))
+    world.start()
+    world.run_until(lambda: world.all_at(1), 60)
+    idle = world.nodes[2]
+    corrupt(idle.validator, "idle-auditor")
+    world.run_until(world.done, 3000)
+    for node in world.nodes:
+        assert node.validator is not None
+        duties = node.validator.duties
+        assert duties.skipped[idle.peer_id] > 10
+        assert duties.skipped.total() - duties.skipped[idle.peer_id] <= duties.kept.total() / 10
+    assert not world.witness.cases
+
+
+# Devices that do not give the same bits
+
+
+def mixed(seed: int, rounds: int = ROUNDS) -> World:
+    """Three nodes of one device and three of another, whose results lie a little apart."""
+    world = World(seed, 6, rounds)
+    for node in world.nodes[3:]:
+        node.device = "cpu/other"
+        node.drift = lambda update: update * (1 + 1e-3)
+    world.tolerances = {"cpu/simulated": 5_000, "cpu/other": 5_000}
+    return world
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_honest_devices_that_differ_a_little_pass(seed: int) -> None:
+    world = mixed(seed)
+    world.start()
+    world.run_until(world.done, 900)
+    assert set(world.witness.verdicts) == {("pass", "audit")}
+    assert not world.witness.cases
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("index", [1, 4])
+def test_a_cheat_among_mixed_devices_is_out(seed: int, index: int) -> None:
+    world = mixed(seed)
+    world.start()
+    world.run_until(lambda: world.all_at(1), 60)
+    liar = world.lie(index)
+    liar.cheat = RightNorm()
+    honest = [node for node in world.nodes if node is not liar]
+    finish(world, honest)
+    assert_out(honest, liar, "work")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_doubtful_work_is_judged_by_its_own_device(seed: int) -> None:
+    """Too far for another device, equal to the bit on its own: nobody is out, and nobody is an accuser."""
+    world = mixed(seed)
+    for node in world.nodes[3:]:
+        node.drift = lambda update: update * (1 + 1e-2)
+    world.dishonest |= {node.peer_id for node in world.nodes}  # what is doubted is no fault of the witness
+    world.start()
+    world.run_until(world.done, 900)
+    assert world.witness.verdicts["unsure", "audit"] > 0
+    assert world.witness.verdicts["pass", "jury"] > 0
+    assert not world.witness.verdicts["fail", "audit"]
+    assert not world.witness.cases

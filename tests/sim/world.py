@@ -30,8 +30,8 @@ from training.messages import Head
 from training.roster import ordered
 from training.state import State
 from validation.cases import Case, open_evidence
+from validation.events import CaseShown, NodeEvent
 from validation.messages import SPOKEN
-from validation.validator import CaseShown, NodeEvent
 
 T = TypeVar("T")
 
@@ -109,6 +109,8 @@ class World:
         """Slowest and fastest clock."""
         self.leave_when_done = False
         """Whether nodes end after the last round, as they do without `--stay`."""
+        self.tolerances: dict[str, int] = {}
+        """Distance, in ppm, at which honest work on another device still passes."""
         self.dishonest: set[str] = set()
         self.witness = Witness(SWARM, self.dishonest)
         self.nodes = [

@@ -62,7 +62,7 @@ def context(identity: Identity, **round_settings: Any) -> RoundContext:
         swarm_id=SWARM,
         terms=terms(**round_settings),
         chunk_count=CHUNKS,
-        device="unit/fp32",
+        device="cpu/unit",
         find_fault=find_fault,
         link=Chain(identity, SWARM).link,
     )
@@ -105,7 +105,7 @@ def commit(identity: Identity, head: Head, **changes: Any) -> Signed[Commitment]
         parts=digest("parts", identity.peer_id),
         loss_micro=1_000_000,
         bandwidth=100,
-        device="unit/fp32",
+        device="cpu/unit",
         link=Chain(identity, SWARM).link(head.number),
     )
     return sign(identity, SWARM, msgspec.structs.replace(commitment, **changes))

@@ -13,20 +13,43 @@ from dhtnode.digest import digest
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
 from dhtnode.records import Body, Signed, canonical, sign
-from tests.unit.parties import SWARM, certified, commit, head_of, people, person, plan_of, result_of
+from tests.unit.parties import (
+    CHUNKS,
+    SWARM,
+    by_id,
+    certified,
+    commit,
+    head_of,
+    people,
+    person,
+    plan_of,
+    result_of,
+)
 from training.chain import Certificate
+from training.events import Adopt
 from training.messages import Commitment
-from validation.cases import Case, equivocates, equivocation_case, open_case, open_evidence, work_case
-from validation.docket import Docket, Trial
-from validation.lottery import Chain
-from validation.messages import Verdict
+from validation.auditor import LOOKED_AT, shows
+from validation.cases import Case, equivocates, equivocation_case, majority_case, open_case, open_evidence
+from validation.docket import ContradictionError, Docket, Trial
+from validation.lottery import Chain, sample
+from validation.messages import NOT_SHOWN, UNSEALED, Opening, Verdict
 
 PEOPLE = people(5)
 WORKER, *JUDGES = PEOPLE
 BEFORE = head_of(PEOPLE)
 WORK = [commit(someone, BEFORE) for someone in PEOPLE]
 TARGET = WORK[0]
-HEAD = head_of(PEOPLE, number=8, parent=BEFORE.id, accepted=tuple(work.id for work in WORK))
+PLAN = plan_of(PEOPLE, BEFORE)
+RESULTS = [
+    result_of(by_id(PLAN.members[part]), PLAN, part) for part in range(len(PEOPLE)) if PLAN.ranges_N[part]
+]
+HEAD = head_of(
+    PEOPLE,
+    number=8,
+    parent=BEFORE.id,
+    accepted=tuple(work.id for work in WORK),
+    results=tuple(result.id for result in RESULTS),
+)
 CERTIFICATE = certified(PEOPLE, HEAD)
 
 
@@ -34,24 +57,55 @@ def verdict(judge: Identity, outcome: str = "fail", **changes: Any) -> Signed[Ve
     plain = Verdict(
         round=BEFORE.number,
         base=HEAD.id,
+        about="work",
         target=TARGET.id,
         worker=WORKER.peer_id,
         outcome=outcome,  # type: ignore[arg-type]
+        distance=None,
         role="audit",
         preimage=Chain(judge, SWARM).preimage(BEFORE.number),
         replayed=digest("replayed", judge.peer_id),
-        device="unit/fp32",
+        device="cpu/unit",
+    )
+    return sign(judge, SWARM, msgspec.structs.replace(plain, **changes))
+
+
+def opening(judge: Identity, replayed: bytes, **changes: Any) -> Signed[Opening]:
+    plain = Opening(
+        round=BEFORE.number,
+        base=HEAD.id,
+        target=TARGET.id,
+        replayed=replayed,
+        preimage=Chain(judge, SWARM).preimage(BEFORE.number),
     )
     return sign(judge, SWARM, msgspec.structs.replace(plain, **changes))
 
 
 FAILS = [verdict(judge) for judge in JUDGES]
 PASSES = [verdict(judge, "pass") for judge in JUDGES]
-GUILTY = work_case(CERTIFICATE, TARGET, FAILS[:3])
-FALSE_ACCUSER = work_case(CERTIFICATE, TARGET, PASSES[:3], "accusation", FAILS[3])
-FALSE_FRIEND = work_case(CERTIFICATE, TARGET, FAILS[:3], "acquittal", PASSES[3])
+GUILTY = majority_case(CERTIFICATE, TARGET, FAILS[:3])
+FALSE_ACCUSER = majority_case(CERTIFICATE, TARGET, PASSES[:3], "accusation", FAILS[3])
+FALSE_FRIEND = majority_case(CERTIFICATE, TARGET, FAILS[:3], "acquittal", PASSES[3])
 TWO_TONGUES = equivocation_case(TARGET, commit(WORKER, BEFORE, loss_micro=7))
-CASES = [GUILTY, FALSE_ACCUSER, FALSE_FRIEND, TWO_TONGUES]
+PART = RESULTS[0]
+REDUCER = by_id(PART.signer)
+OTHERS = [someone for someone in PEOPLE if someone is not REDUCER]
+
+
+def on_part(judge: Identity, outcome: str = "fail", **changes: Any) -> Signed[Verdict]:
+    about = {"about": "reduction", "target": PART.id, "worker": PART.signer, "replayed": UNSEALED}
+    return verdict(judge, outcome, **{**about, **changes})
+
+
+def on_audit(judge: Identity, audit: Signed[Verdict], outcome: str = "fail") -> Signed[Verdict]:
+    return verdict(judge, outcome, about="audit", target=audit.id, worker=audit.signer)
+
+
+FALSE_REDUCER = majority_case(CERTIFICATE, PART, [on_part(judge) for judge in OTHERS[:3]])
+IN_VAIN = [on_part(judge, "unsure", distance=NOT_SHOWN) for judge in OTHERS]
+WITHHOLDER = majority_case(CERTIFICATE, PART, IN_VAIN[:3], "withholding")
+LAZY = majority_case(CERTIFICATE, PASSES[0], [on_audit(judge, PASSES[0]) for judge in [WORKER, *JUDGES[1:3]]])
+CASES = [GUILTY, FALSE_ACCUSER, FALSE_FRIEND, TWO_TONGUES, FALSE_REDUCER, WITHHOLDER, LAZY]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.charge)
@@ -64,6 +118,8 @@ def test_a_case_is_checked_from_itself(case: Case) -> None:
 
 
 def test_who_is_guilty() -> None:
+    assert FALSE_REDUCER.guilty == WITHHOLDER.guilty == REDUCER.peer_id
+    assert LAZY.guilty == JUDGES[0].peer_id
     assert GUILTY.guilty == TWO_TONGUES.guilty == WORKER.peer_id
     assert FALSE_ACCUSER.guilty == FALSE_FRIEND.guilty == JUDGES[3].peer_id
     assert JUDGES[3].peer_id not in FALSE_ACCUSER.judges
@@ -91,23 +147,48 @@ STRANGER = person(50)
 @pytest.mark.parametrize(
     ("case", "why"),
     [
-        (work_case(CERTIFICATE, TARGET, FAILS[:2]), "no majority"),
-        (work_case(CERTIFICATE, TARGET, [*FAILS[:2], FAILS[0]]), "no majority"),
-        (work_case(CERTIFICATE, TARGET, [*FAILS[:2], PASSES[2]]), "says something else"),
-        (work_case(CERTIFICATE, TARGET, [*FAILS[:2], verdict(STRANGER)]), "stranger"),
-        (work_case(CERTIFICATE, TARGET, [*FAILS[:2], verdict(WORKER)]), "stranger"),
+        (majority_case(CERTIFICATE, TARGET, FAILS[:2]), "no majority"),
+        (majority_case(CERTIFICATE, TARGET, [*FAILS[:2], FAILS[0]]), "no majority"),
+        (majority_case(CERTIFICATE, TARGET, [*FAILS[:2], PASSES[2]]), "says something else"),
+        (majority_case(CERTIFICATE, TARGET, [*FAILS[:2], verdict(STRANGER)]), "stranger"),
+        (majority_case(CERTIFICATE, TARGET, [*FAILS[:2], verdict(WORKER)]), "stranger"),
         (
-            work_case(CERTIFICATE, TARGET, [*FAILS[:2], verdict(JUDGES[2], target=WORK[1].id)]),
+            majority_case(CERTIFICATE, TARGET, [*FAILS[:2], verdict(JUDGES[2], target=WORK[1].id)]),
             "something else",
         ),
-        (work_case(CERTIFICATE, TARGET, [*FAILS[:2], verdict(JUDGES[2], base=BEFORE.id)]), "on something"),
         (
-            work_case(CERTIFICATE, commit(WORKER, BEFORE, loss_micro=7), FAILS[:3]),
-            "did not take this work in",
+            majority_case(CERTIFICATE, TARGET, [*FAILS[:2], verdict(JUDGES[2], base=BEFORE.id)]),
+            "on something",
         ),
-        (work_case(CERTIFICATE, TARGET, PASSES[:3], "accusation", FAILS[0]), "among its judges"),
-        (work_case(CERTIFICATE, TARGET, PASSES[:3], "accusation", PASSES[3]), "says something else"),
-        (work_case(CERTIFICATE, TARGET, FAILS[:3], "accusation", FAILS[3]), "says something else"),
+        (
+            majority_case(CERTIFICATE, commit(WORKER, BEFORE, loss_micro=7), FAILS[:3]),
+            "did not take this commitment in",
+        ),
+        (majority_case(CERTIFICATE, TARGET, PASSES[:3], "accusation", FAILS[0]), "among its judges"),
+        (majority_case(CERTIFICATE, TARGET, PASSES[:3], "accusation", PASSES[3]), "says something else"),
+        (majority_case(CERTIFICATE, TARGET, FAILS[:3], "accusation", FAILS[3]), "says something else"),
+        (majority_case(CERTIFICATE, TARGET, FAILS[:3], "reduction"), "is no such thing"),
+        (majority_case(CERTIFICATE, TARGET, FAILS[:3], "withholding"), "says something else"),
+        (
+            majority_case(
+                CERTIFICATE, PART, [*IN_VAIN[:2], on_part(OTHERS[2], "unsure", distance=7)], "withholding"
+            ),
+            "shown something",
+        ),
+        (
+            majority_case(CERTIFICATE, result_of(REDUCER, PLAN, 0, root=digest("?")), IN_VAIN),
+            "this result in",
+        ),
+        (
+            majority_case(
+                CERTIFICATE,
+                TARGET,
+                [verdict(judge, "pass", device="cpu/other", distance=3) for judge in JUDGES[:3]],
+                "accusation",
+                FAILS[3],
+            ),
+            "rests on a distance",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -120,7 +201,7 @@ def test_what_is_no_case(case: Case, why: str) -> None:
 def test_a_certificate_without_a_majority_carries_no_case() -> None:
     thin = Certificate(HEAD, CERTIFICATE.votes[:2])
     with pytest.raises(RemoteProtocolError, match="no majority"):
-        open_case(work_case(thin, TARGET, FAILS[:3]).wire, SWARM)
+        open_case(majority_case(thin, TARGET, FAILS[:3]).wire, SWARM)
 
 
 @pytest.mark.parametrize(
@@ -132,8 +213,6 @@ def test_junk(junk: bytes) -> None:
 
 
 # Equivocation
-
-PLAN = plan_of(PEOPLE, BEFORE)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +226,14 @@ PLAN = plan_of(PEOPLE, BEFORE)
         (TARGET, sign(WORKER, digest("other"), commit(WORKER, BEFORE, steps=9).body), False),
         (result_of(WORKER, PLAN, 0), result_of(WORKER, PLAN, 1), False),
         (TARGET, result_of(WORKER, PLAN, 0), False),
-        (FAILS[0], PASSES[0], False),
+        (FAILS[0], PASSES[0], True),
+        (FAILS[0], FAILS[0], False),
+        (FAILS[0], verdict(JUDGES[0], role="jury"), False),
+        (FAILS[0], verdict(JUDGES[0], "unsure", distance=9), False),
+        (FAILS[0], verdict(JUDGES[0], replayed=digest("another result")), True),
+        (FAILS[0], opening(JUDGES[0], digest("replayed", JUDGES[0].peer_id)), False),
+        (FAILS[0], opening(JUDGES[0], digest("another result")), True),
+        (FAILS[0], FAILS[1], False),
     ],
 )
 def test_what_no_honest_key_signs_both_of(one: Signed[Body], other: Signed[Body], guilty: bool) -> None:
@@ -165,9 +251,12 @@ def test_two_records_that_agree_are_no_case() -> None:
 # The docket
 
 
+CLOSED = Adopt(CERTIFICATE, tuple(WORK), PLAN, tuple(RESULTS))
+
+
 def docket() -> Docket:
     opened = Docket()
-    opened.open(CERTIFICATE, WORK)
+    opened.open(CLOSED, CHUNKS)
     return opened
 
 
@@ -204,7 +293,14 @@ def test_a_majority_decides_and_who_said_the_opposite_is_out() -> None:
         verdict(JUDGES[0], preimage=Chain(JUDGES[1], SWARM).preimage(BEFORE.number)),
         verdict(JUDGES[0], worker=JUDGES[1].peer_id),
         verdict(JUDGES[0], target=digest("no such commitment")),
-        verdict(JUDGES[0], device="other/fp32"),
+        verdict(JUDGES[0], device="cpu/other"),
+        verdict(JUDGES[0], distance=5),
+        verdict(JUDGES[0], "unsure", distance=NOT_SHOWN),
+        verdict(JUDGES[0], replayed=UNSEALED),
+        verdict(JUDGES[0], about="reduction"),
+        on_part(REDUCER),
+        on_part(OTHERS[0], distance=5),
+        on_part(OTHERS[0], "unsure", distance=5),
         verdict(JUDGES[0], round=6),
     ],
 )
@@ -218,14 +314,16 @@ def test_two_verdicts_of_one_judge() -> None:
     held = docket()
     assert held.add(FAILS[0]) is not None
     assert held.add(FAILS[0]) is None, "known"
-    with pytest.raises(RemoteProtocolError, match="two verdicts"):
+    assert held.add(verdict(JUDGES[0], role="jury")) is None, "says the same"
+    with pytest.raises(ContradictionError) as caught:
         held.add(PASSES[0])
+    assert open_case(equivocation_case(*caught.value.pair).wire, SWARM).guilty == JUDGES[0].peer_id
 
 
 def test_a_verdict_that_comes_before_its_round_waits() -> None:
     held = Docket()
     assert held.add(FAILS[0]) is None
-    held.open(CERTIFICATE, WORK)
+    held.open(CLOSED, CHUNKS)
     assert held.take_waiting(CERTIFICATE) == [FAILS[0]]
     assert held.take_waiting(CERTIFICATE) == []
 
@@ -236,7 +334,107 @@ def test_old_rounds_are_forgotten() -> None:
     for number in range(8):
         later = msgspec.structs.replace(HEAD, number=20 + number)
         later_work: list[Signed[Commitment]] = [commit(JUDGES[0], BEFORE, round=20 + number)]
-        held.open(certified(PEOPLE, later), later_work)
+        held.open(Adopt(certified(PEOPLE, later), tuple(later_work)), CHUNKS)
     assert held.trial(TARGET.id) is None
     assert held.verdicts() == []
     assert not held.may_judge(HEAD.id, JUDGES[0].peer_id)
+
+
+def test_a_reduction_is_judged_as_work_is() -> None:
+    held = docket()
+    for judge in OTHERS[:3]:
+        held.add(on_part(judge))
+    trial = held.trial(PART.id)
+    assert trial is not None
+    assert [(case.charge, case.guilty) for case in trial.cases()] == [("reduction", REDUCER.peer_id)]
+
+
+def test_what_nobody_is_shown_is_a_case_of_withholding() -> None:
+    held = docket()
+    for one in IN_VAIN[:3]:
+        held.add(one)
+    trial = held.trial(PART.id)
+    assert trial is not None
+    assert [(case.charge, case.guilty) for case in trial.cases()] == [("withholding", REDUCER.peer_id)]
+
+
+def test_who_was_shown_nothing_is_no_accuser() -> None:
+    """It may have been refused in order to make it look like one."""
+    held = docket()
+    for one in [IN_VAIN[0], *(on_part(judge, "pass") for judge in OTHERS[1:4])]:
+        held.add(one)
+    trial = held.trial(PART.id)
+    assert trial is not None
+    assert trial.is_doubted
+    assert trial.cases() == []
+
+
+def test_an_audit_is_judged_by_those_who_have_the_same_device() -> None:
+    held = docket()
+    held.add(PASSES[0])
+    for judge in [WORKER, *JUDGES[1:3]]:
+        held.add(on_audit(judge, PASSES[0]))
+    trial = held.trial(PASSES[0].id)
+    assert trial is not None
+    assert [(case.charge, case.guilty) for case in trial.cases()] == [("audit", JUDGES[0].peer_id)]
+    other = msgspec.structs.replace(on_audit(JUDGES[3], PASSES[0]).body, device="cpu/other")
+    with pytest.raises(RemoteProtocolError, match="another device"):
+        held.add(sign(JUDGES[3], SWARM, other))
+
+
+def test_a_verdict_on_an_audit_that_is_not_known_is_left_to_the_neighbours() -> None:
+    assert docket().add(on_audit(JUDGES[1], PASSES[0])) is None
+
+
+def test_who_asks_to_be_shown_something_is_bound() -> None:
+    held = docket()
+    asked = opening(JUDGES[0], digest("my result"))
+    trial = held.bind(asked)
+    assert trial is not None
+    assert trial.target == TARGET
+    assert held.bind(asked) is trial, "once more"
+    with pytest.raises(ContradictionError):
+        held.bind(opening(JUDGES[0], digest("another result")))
+    with pytest.raises(ContradictionError):
+        held.add(FAILS[0])
+
+
+def test_who_is_shown_what() -> None:
+    held = docket()
+    asked = opening(JUDGES[0], digest("mine"))
+    trial = held.bind(asked)
+    assert trial is not None
+    drawn = sample(asked.body.preimage, TARGET.id, range(CHUNKS), LOOKED_AT)
+    undrawn = [index for index in range(CHUNKS) if index not in drawn]
+    assert shows(trial, asked, WORKER.peer_id, drawn)
+    assert not shows(trial, asked, JUDGES[1].peer_id, drawn), "another's update"
+    assert not shows(trial, asked, WORKER.peer_id, undrawn[:1]), "a chunk of its choice"
+    part = held.bind(opening(OTHERS[0], UNSEALED, target=PART.id))
+    assert part is not None
+    whole, asked = tuple(part.chunks), part.openings[OTHERS[0].peer_id]
+    assert shows(part, asked, WORKER.peer_id, sample(asked.body.preimage, PART.id, whole, LOOKED_AT))
+    outside = [index for index in range(CHUNKS) if index not in whole]
+    assert not shows(part, asked, WORKER.peer_id, outside[:1])
+    held.add(on_part(OTHERS[1]))
+    assert shows(part, asked, WORKER.peer_id, whole), "somebody doubts it"
+    assert not shows(part, asked, WORKER.peer_id, outside[:1])
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        opening(JUDGES[0], digest("mine"), preimage=digest("guess")),
+        opening(JUDGES[0], digest("mine"), base=BEFORE.id),
+        opening(JUDGES[0], UNSEALED),
+        opening(OTHERS[0], digest("mine"), target=PART.id),
+        opening(STRANGER, digest("mine")),
+    ],
+)
+def test_a_bad_opening_is_blamed_on_its_signer(bad: Signed[Opening]) -> None:
+    with pytest.raises(RemoteProtocolError) as caught:
+        docket().bind(bad)
+    assert (caught.value.peer, caught.value.reason) == (bad.signer, "bad-opening")
+
+
+def test_an_opening_of_a_round_that_has_not_closed_here_is_nobodys_fault() -> None:
+    assert Docket().bind(opening(JUDGES[0], digest("mine"))) is None

@@ -225,7 +225,7 @@ def test_a_majority_of_votes_is_the_outcome() -> None:
     assert outcome is not None
     assert outcome.head == head_after()
     assert desk.closing.reached(outcome.head)
-    assert desk.closing.accepted(outcome.head) == PLAN.commitments_N
+    assert desk.closing.adopt(outcome).accepted == PLAN.commitments_N
 
 
 @pytest.mark.parametrize(

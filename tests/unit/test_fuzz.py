@@ -20,7 +20,7 @@ from dhtnode.presence import Presence
 from dhtnode.records import open_record, sign
 from rewards.receipts import Receipt, open_receipt
 from tests.unit.parties import SWARM, certified, commit, head_of, people, plan_of, result_of, vote_for
-from tests.unit.test_cases import CASES, CERTIFICATE, FAILS, HEAD, TARGET
+from tests.unit.test_cases import CASES, CERTIFICATE, FAILS, HEAD, TARGET, opening
 from training import codec
 from training.chain import open_certificate
 from training.exchange import open_part_header, part_header
@@ -28,7 +28,8 @@ from training.messages import Leave, Promise, Proposal, Ready
 from training.pool import RecordPool
 from training.sync import open_sync_reply, open_sync_request, sync_reply, sync_request
 from validation.cases import open_evidence
-from validation.messages import SPOKEN
+from validation.exhibits import open_question, question
+from validation.messages import SPOKEN, Opening
 
 MESSAGES = 200_000
 SEEDS = 20
@@ -70,6 +71,9 @@ def signed_messages() -> list[tuple[bytes, Open]]:
     def evidence(wire: bytes) -> object:
         return open_evidence(wire, SWARM, "peer")
 
+    def asked_record(wire: bytes) -> object:
+        return open_record(wire, SWARM, {Opening.KIND: Opening}, "peer")
+
     def receipt(wire: bytes) -> object:
         return open_receipt(wire, SWARM, "peer")
 
@@ -77,6 +81,7 @@ def signed_messages() -> list[tuple[bytes, Open]]:
         *((one.wire, record) for one in records),
         (certified(PEOPLE, head).wire, certificate),
         *((case.wire, evidence) for case in CASES),
+        (opening(PEOPLE[1], digest("mine")).wire, asked_record),
         (FAILS[1].wire, evidence),
         (Receipt(TARGET, CERTIFICATE).wire, receipt),
     ]
@@ -85,7 +90,9 @@ def signed_messages() -> list[tuple[bytes, Open]]:
 def plain_messages() -> list[tuple[bytes, Open]]:
     """Valid bytes that nobody signs, and what opens them."""
     values = np.random.default_rng(1).standard_normal(256).astype(np.float32)
-    question = sync_request(HEAD, pool(), [case.id for case in CASES])
+    asking = sync_request(HEAD, pool(), [case.id for case in CASES])
+    auditor = PEOPLE[1]
+    showing = question(opening(auditor, digest("mine")), TARGET.signer, (1, 5))
     shown = {case.id: case.wire for case in CASES}
     answer = sync_reply(open_sync_request(sync_request(HEAD, None), ""), CERTIFICATE.wire, [pool()], shown)
 
@@ -99,7 +106,8 @@ def plain_messages() -> list[tuple[bytes, Open]]:
         return decoded
 
     return [
-        (question, lambda wire: open_sync_request(wire, "peer")),
+        (asking, lambda wire: open_sync_request(wire, "peer")),
+        (showing, lambda wire: open_question(wire, SWARM, auditor.peer_id)),
         (answer, lambda wire: open_sync_reply(wire, "peer")),
         (
             part_header(HEAD.id, 1, [digest("leaf", n) for n in range(8)]),

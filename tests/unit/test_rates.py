@@ -1,0 +1,44 @@
+"""How often whom: newcomers always, the trusted seldom, and no friend can change that."""
+
+from __future__ import annotations
+
+from validation.rates import CHEAP, PROBATION, Rates
+
+BASE = 1 / 16
+
+
+def test_a_newcomer_is_always_checked() -> None:
+    rates = Rates(BASE, "me")
+    assert rates.of("work", "new") == rates.of("reduction", "new") == rates.of("audit", "new") == 1.0
+
+
+def test_checks_that_are_passed_lower_the_rate_to_the_base() -> None:
+    rates = Rates(BASE, "me")
+    seen = [rates.of("work", "w")]
+    for _ in range(100):
+        rates.passed("work", "w", "me")
+        seen.append(rates.of("work", "w"))
+    assert seen == sorted(seen, reverse=True)
+    assert seen[PROBATION] == PROBATION / (1 + PROBATION)
+    assert seen[-1] == rates.least("work") == BASE
+    assert rates.of("audit", "w") == 1.0, "each kind by itself"
+    assert rates.least("reduction") == CHEAP * BASE
+
+
+def test_a_friend_that_passes_everything_counts_for_one_more_than_i_have_seen() -> None:
+    rates = Rates(BASE, "me")
+    for _ in range(1000):
+        rates.passed("work", "w", "friend")
+    assert rates.of("work", "w") == 1.0
+    rates.passed("work", "w", "me")
+    assert rates.of("work", "w") == PROBATION / (1 + 1 + 2)
+
+
+def test_doubt_makes_a_newcomer_again_and_of_nobody_else() -> None:
+    rates = Rates(BASE, "me")
+    for peer in ("w", "v"):
+        for _ in range(100):
+            rates.passed("work", peer, "me")
+    rates.doubted("work", "w")
+    assert rates.of("work", "w") == 1.0
+    assert rates.of("work", "v") == BASE

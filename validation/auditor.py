@@ -1,0 +1,274 @@
+"""What one node judges itself: what it draws, what it does again, and what it then says.
+
+Work is replayed from the shared state. On the same device profile the bits must be the same; else some
+chunks of the worker's are compared, which it shows to who has bound itself to an own result before. Of a
+reduced part some chunks are reduced again from what the senders committed to. Others' verdicts are held
+against own replays: an auditor's name for what came out can't be guessed or copied.
+
+Effects go to the shell and come back as events; a verdict comes out as `Declare`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeVar, cast
+
+from dhtnode.records import Signed, sign
+from training.events import Adopt
+from training.gathering import RoundContext
+from training.messages import Commitment, Result
+from validation.cases import is_able
+from validation.compare import judge
+from validation.docket import Docket, Trial
+from validation.events import Compare, Compared, Declare, NodeEffect, Replay, Replayed, Rereduce, Rereduced
+from validation.lottery import Chain, obliged, sample
+from validation.messages import NOT_SHOWN, UNSEALED, Opening, Outcome, Verdict, mark, same_bits
+from validation.rates import Rates
+
+MAX_ROLES = 1024
+MAX_ROOTS = 256
+"""Replays whose outcome is remembered, to hold others' verdicts against."""
+LOOKED_AT = 2
+"""Chunks that an auditor looks at where it can't know all: a worker of another profile, a reduced part.
+At 10 M parameters and 16 members two chunks of every fourth part are 0.7 % of what the reduction moves."""
+PATIENCE = 2
+"""Rounds that somebody must take part in without showing what it is asked for. A guess."""
+
+K = TypeVar("K")
+V = TypeVar("V")
+Role = Literal["audit", "jury"]
+Tolerance = Callable[[str], int | None]
+"""Largest distance, in ppm, between honest work on this node's device and on another; None if unknown."""
+
+
+class Auditor:
+    """One node's own part in judging.
+
+    Args:
+        context: identity and device.
+        docket: what can be judged.
+        rates: how often whom.
+        chain: this node's own, for the lottery.
+        tolerance: how far apart honest work on two device profiles may be.
+    """
+
+    def __init__(
+        self, context: RoundContext, docket: Docket, rates: Rates, chain: Chain, tolerance: Tolerance
+    ) -> None:
+        self._identity = context.identity
+        self._swarm_id = context.swarm_id
+        self._device = context.device
+        self._me = context.identity.peer_id
+        self._docket = docket
+        self._rates = rates
+        self._chain = chain
+        self._tolerance = tolerance
+        self._roles: dict[bytes, Role] = {}
+        """Records that this node has to judge, and why."""
+        self._roots: dict[bytes, Replayed] = {}
+        """What own replays led to, by commitment."""
+        self._in_vain: dict[bytes, int] = {}
+        """Records whose signers have not shown what they are made from; rounds they took part in since."""
+
+    # What is drawn
+
+    def on_closed(self, trials: Sequence[Trial], closed: Adopt) -> list[NodeEffect]:
+        """A round has closed: judge what this node draws of it, and ask again where it asked in vain."""
+        effects: list[NodeEffect] = []
+        for trial in trials:
+            rate = self._rates.of(trial.about, trial.target.signer)
+            if self._draws(trial, trial.target.id, rate):
+                effects += self.judge(trial, "audit")
+        return effects + self._ask_again(closed.certificate.head.members)
+
+    def _draws(self, trial: Trial, record: bytes, rate: float) -> bool:
+        """Whether this node has drawn a record of a round that it took part in."""
+        head = trial.certificate
+        if not self._docket.may_judge(head.id, self._me):
+            return False
+        preimage = self._chain.preimage(trial.target.body.round)
+        return obliged(preimage, head.id, record, rate / max(1, len(head.head.accepted) - 1))
+
+    # What is done again
+
+    def judge(self, trial: Trial, role: Role) -> list[NodeEffect]:
+        """Have a record judged, once, if this node is able to and may speak."""
+        target = trial.target
+        if not self._may_judge(trial) or target.id in self._roles:
+            return []
+        _put(self._roles, target.id, role, MAX_ROLES)
+        return self._look(trial)
+
+    def _may_judge(self, trial: Trial) -> bool:
+        heard = self._docket.may_judge(trial.certificate.id, self._me)
+        return heard and trial.target.signer != self._me and self._me not in trial.verdicts
+
+    def _look(self, trial: Trial) -> list[NodeEffect]:
+        """Do again what a record is about."""
+        target, urgent = trial.target, self._roles.get(trial.target.id) == "jury"
+        match target.body:
+            case Commitment():
+                if is_able(self._device, target) or self._tolerance(target.body.device) is not None:
+                    return self._replay(target, urgent)
+            case Verdict():
+                work = self._docket.trial(target.body.target)
+                if work is not None and is_able(self._device, target):
+                    return self._replay(cast("Signed[Commitment]", work.target), urgent)
+            case Result() if trial.plan is not None:
+                opening = self._opening(trial, UNSEALED)
+                indices = tuple(trial.chunks)
+                if not urgent:
+                    indices = sample(opening.body.preimage, target.id, indices, LOOKED_AT)
+                return [Rereduce(trial.plan, target, opening, indices)]
+        return []
+
+    def _replay(self, work: Signed[Commitment], urgent: bool) -> list[NodeEffect]:
+        known = self._roots.get(work.id)
+        return [Replay(work, urgent)] if known is None else self.on_replayed(known)
+
+    def _opening(self, trial: Trial, replayed: bytes) -> Signed[Opening]:
+        round_no = trial.target.body.round
+        opening = Opening(
+            round=round_no,
+            base=trial.certificate.id,
+            target=trial.target.id,
+            replayed=replayed,
+            preimage=self._chain.preimage(round_no),
+        )
+        return sign(self._identity, self._swarm_id, opening)
+
+    def on_replayed(self, event: Replayed) -> list[NodeEffect]:
+        """Say what a replay has found, of the work and of others' verdicts on it."""
+        trial = self._docket.trial(event.target)
+        if trial is None or not isinstance(trial.target.body, Commitment):
+            return []
+        _put(self._roots, event.target, event, MAX_ROOTS)
+        effects: list[NodeEffect] = []
+        if self._may_judge(trial):
+            if is_able(self._device, trial.target):
+                sound = event.exact and event.parts == trial.target.body.parts
+                effects += self._say(trial, "pass" if sound else "fail")
+            else:
+                effects += self._compare(trial)
+        for verdict in list(trial.verdicts.values()):
+            effects += self.check_audit(verdict)
+        return effects
+
+    def _compare(self, trial: Trial) -> list[NodeEffect]:
+        """Ask a worker of another profile for chunks, bound to an own result before any is seen."""
+        if self._tolerance(cast("Commitment", trial.target.body).device) is None:
+            return []
+        opening = self._opening(trial, self._seal(trial.target.id, trial.target.id))
+        indices = sample(opening.body.preimage, trial.target.id, trial.chunks, LOOKED_AT)
+        return [Compare(cast("Signed[Commitment]", trial.target), opening, indices)]
+
+    def _seal(self, target: bytes, work: bytes) -> bytes:
+        root = self._roots.get(work)
+        return mark(self._me, target, root.root) if root else UNSEALED
+
+    def on_compared(self, event: Compared) -> list[NodeEffect]:
+        """A worker's chunks lie beside one's own."""
+        trial, distance = self._docket.trial(event.target), event.distance
+        if trial is None or not self._may_judge(trial) or not isinstance(trial.target.body, Commitment):
+            return []
+        if distance is None:
+            return self._doubt_if_withheld(trial)
+        tolerance = self._tolerance(trial.target.body.device)
+        known = self._roots.get(event.target)
+        if tolerance is None or known is None:
+            return []
+        return self._say(trial, judge(distance, tolerance) if known.exact else "fail", distance)
+
+    def on_rereduced(self, event: Rereduced) -> list[NodeEffect]:
+        """A part was reduced again."""
+        trial = self._docket.trial(event.target)
+        if trial is None or not self._may_judge(trial):
+            return []
+        if event.same is None:
+            return self._doubt_if_withheld(trial)
+        return self._say(trial, "pass" if event.same else "fail")
+
+    def _doubt_if_withheld(self, trial: Trial) -> list[NodeEffect]:
+        """Who can't be asked may be down. Who takes part in rounds is not."""
+        waited = self._in_vain.setdefault(trial.target.id, 0)
+        return self._say(trial, "unsure", NOT_SHOWN) if waited >= PATIENCE else []
+
+    def _ask_again(self, members: Sequence[str]) -> list[NodeEffect]:
+        effects: list[NodeEffect] = []
+        for target in list(self._in_vain):
+            trial = self._docket.trial(target)
+            if trial is None or not self._may_judge(trial):
+                del self._in_vain[target]
+            elif trial.target.signer in members:
+                self._in_vain[target] += 1
+                effects += self._look(trial)
+        return effects
+
+    def _say(self, trial: Trial, outcome: Outcome, distance: int | None = None) -> list[NodeEffect]:
+        """Sign what was found."""
+        target, round_no = trial.target, trial.target.body.round
+        work = target.body.target if isinstance(target.body, Verdict) else target.id
+        verdict = Verdict(
+            round=round_no,
+            base=trial.certificate.id,
+            about=trial.about,
+            target=target.id,
+            worker=target.signer,
+            outcome=outcome,
+            distance=distance,
+            role=self._roles.get(target.id, "audit"),
+            preimage=self._chain.preimage(round_no),
+            replayed=UNSEALED if isinstance(target.body, Result) else self._seal(target.id, work),
+            device=self._device,
+        )
+        record = sign(self._identity, self._swarm_id, verdict)
+        return [Declare(record)]
+
+    # Others' verdicts
+
+    def check_audit(self, verdict: Signed[Verdict]) -> list[NodeEffect]:
+        """Hold another's verdict on work against an own replay; replay it if that was drawn."""
+        body = verdict.body
+        on_work = body.about == "work" and verdict.signer != self._me
+        if not on_work or not same_bits(body.device, self._device):
+            return []
+        known = self._roots.get(body.target)
+        trial = self._docket.trial(verdict.id)
+        drawn = trial is not None or self._draws_audit(verdict)
+        if known is None:
+            return self.judge(self._docket.open_audit(verdict), "audit") if drawn else []
+        looked = body.replayed == mark(verdict.signer, body.target, known.root)
+        if looked and not drawn:
+            return []  # it costs nothing to see that others look; to say so each time would
+        trial = self._docket.open_audit(verdict)
+        if not self._may_judge(trial):
+            return []
+        return self._say(trial, "pass" if looked else "fail")
+
+    def _draws_audit(self, verdict: Signed[Verdict]) -> bool:
+        trial = self._docket.trial(verdict.body.target)
+        rate = self._rates.of("audit", verdict.signer)
+        return trial is not None and self._draws(trial, verdict.id, rate)
+
+
+def shows(trial: Trial, opening: Signed[Opening], worker: str, indices: Sequence[int]) -> bool:
+    """Whether an auditor has good reason to see these chunks of a worker's update.
+
+    All of a part if somebody doubts the reduction; else what its own preimage draws: whoever could see a
+    whole update would not have to replay it.
+    """
+    if trial.plan is None:
+        good = isinstance(trial.target.body, Commitment) and worker == trial.target.signer
+    else:
+        good = worker in trial.plan.members
+    if trial.is_doubted and trial.plan is not None:
+        return good and set(indices) <= set(trial.chunks)
+    drawn = sample(opening.body.preimage, trial.target.id, trial.chunks, LOOKED_AT)
+    return good and set(indices) <= set(drawn)
+
+
+def _put(kept: dict[K, V], key: K, value: V, most: int) -> None:
+    """Keep a value; the oldest beyond `most` goes."""
+    kept[key] = value
+    while len(kept) > most:
+        del kept[next(iter(kept))]

@@ -1,0 +1,111 @@
+"""What reaches a judging core and what it asks for, beside the events and effects of training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dhtnode.records import Signed
+from training.events import Effect, Event, Plan
+from training.messages import Commitment, Result
+from validation.cases import Case
+from validation.messages import Opening, Verdict
+
+# Events
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A member's local run has been done again."""
+
+    target: bytes
+    """Id of the commitment."""
+    parts: bytes
+    """Root over its chunks, salted with the worker: what an honest commitment shows."""
+    root: bytes
+    """Root over the same chunks under nobody's name: see `messages.mark`."""
+    exact: bool
+    """Whether steps, tokens, weight and loss are those committed to."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Chunks of a replay lie beside those that the worker has shown."""
+
+    target: bytes
+    distance: int | None
+    """Relative, in ppm; None if the worker has not shown them."""
+
+
+@dataclass(frozen=True)
+class Rereduced:
+    """Chunks of a part have been reduced again from what its senders committed to."""
+
+    target: bytes
+    """Id of the result."""
+    same: bool | None
+    """Whether they are those that the reducer announced; None if a sender's were not to be had."""
+
+
+@dataclass(frozen=True)
+class CaseShown:
+    """A peer shows a case that the shell has checked from itself."""
+
+    case: Case
+
+
+# Effects
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Do a member's work again, at low priority, and tell what came out."""
+
+    commitment: Signed[Commitment]
+    urgent: bool
+    """Somebody has called it false."""
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Ask the worker for some of its chunks, and hold them against the replay's."""
+
+    commitment: Signed[Commitment]
+    opening: Signed[Opening]
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Rereduce:
+    """Reduce chunks of a part again from what its senders committed to; tell if they are the same."""
+
+    plan: Plan
+    result: Signed[Result]
+    opening: Signed[Opening]
+    indices: tuple[int, ...]
+    """Of the update's chunks."""
+
+
+@dataclass(frozen=True)
+class Declare:
+    """Store an own verdict durably, then send it to all."""
+
+    verdict: Signed[Verdict]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A verdict is in, an own one or another's: for the record."""
+
+    verdict: Signed[Verdict]
+
+
+@dataclass(frozen=True)
+class Convict:
+    """A key is out: keep the case for good."""
+
+    case: Case
+
+
+Judging = Replay | Compare | Rereduce | Declare | Judged | Convict
+NodeEvent = Event | Replayed | Compared | Rereduced | CaseShown
+NodeEffect = Effect | Judging

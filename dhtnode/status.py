@@ -101,16 +101,21 @@ class AuditCount(Part, frozen=True, kw_only=True):
     """Verdicts since the home exists."""
 
     passed: int = 0
+    unsure: int = 0
     failed: int = 0
 
 
 class AuditsPart(Part, frozen=True, kw_only=True):
-    """Replays of local work: who checked whom, and who is out for what."""
+    """Who checked whom (work, reductions and audits), and who is out for what."""
 
     of_me: AuditCount = AuditCount()
-    """Others' verdicts on this node's work."""
+    """Others' verdicts on this node's work, reductions and audits."""
     by_me: AuditCount = AuditCount()
-    """This node's verdicts on others' work."""
+    """This node's verdicts on others'."""
+    kept: int = 0
+    """Drawn audits that this node was seen to do, since it was started."""
+    skipped: dict[str, int] = {}
+    """Drawn audits that were not done, by peer id, this node's own among them, since it was started."""
     replay_s: float = 0.0
     """Seconds that this process has spent in replays."""
     excluded: dict[str, str] = {}

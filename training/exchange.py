@@ -58,6 +58,8 @@ class Received:
     """A sender's chunks of a part, and the digests by which anybody can tell that it committed to them."""
 
     leaves_K: Sequence[bytes]
+    owned: Sequence[int]
+    """Indices of the chunks."""
     chunks: Sequence[bytes]
 
 
@@ -199,7 +201,7 @@ class Exchange:
         step = DIGEST_BYTES
         leaves_K = [header.leaves[at : at + step] for at in range(0, len(header.leaves), step)]
         check_part(commitment, leaves_K, chunks, owned, self.sizes_K, self._wire)
-        self._parts[plan.base, header.part, stream.peer] = Received(leaves_K, chunks)
+        self._parts[plan.base, header.part, stream.peer] = Received(leaves_K, owned, chunks)
         self._arrived(PartArrived(plan.base, header.part, stream.peer))
         stream.write(_OK)
         await stream.drain()

@@ -24,13 +24,11 @@ from validation.events import Compare, Compared, Declare, NodeEffect, Replay, Re
 from validation.lottery import Chain, obliged, sample
 from validation.messages import NOT_SHOWN, UNSEALED, Opening, Outcome, Verdict, mark, same_bits
 from validation.rates import Rates
+from validation.showing import LOOKED_AT
 
 MAX_ROLES = 1024
 MAX_ROOTS = 256
 """Replays whose outcome is remembered, to hold others' verdicts against."""
-LOOKED_AT = 2
-"""Chunks that an auditor looks at where it can't know all: a worker of another profile, a reduced part.
-At 10 M parameters and 16 members two chunks of every fourth part are 0.7 % of what the reduction moves."""
 PATIENCE = 2
 """Rounds that somebody must take part in without showing what it is asked for. A guess."""
 
@@ -116,10 +114,9 @@ class Auditor:
                     return self._replay(cast("Signed[Commitment]", work.target), urgent)
             case Result() if trial.plan is not None:
                 opening = self._opening(trial, UNSEALED)
-                indices = tuple(trial.chunks)
-                if not urgent:
-                    indices = sample(opening.body.preimage, target.id, indices, LOOKED_AT)
-                return [Rereduce(trial.plan, target, opening, indices)]
+                whole = tuple(trial.chunks)
+                drawn = sample(opening.body.preimage, target.id, whole, LOOKED_AT)
+                return [Rereduce(trial.plan, target, opening, whole if trial.is_disputed else drawn)]
         return []
 
     def _replay(self, work: Signed[Commitment], urgent: bool) -> list[NodeEffect]:
@@ -249,22 +246,6 @@ class Auditor:
         trial = self._docket.trial(verdict.body.target)
         rate = self._rates.of("audit", verdict.signer)
         return trial is not None and self._draws(trial, verdict.id, rate)
-
-
-def shows(trial: Trial, opening: Signed[Opening], worker: str, indices: Sequence[int]) -> bool:
-    """Whether an auditor has good reason to see these chunks of a worker's update.
-
-    All of a part if somebody doubts the reduction; else what its own preimage draws: whoever could see a
-    whole update would not have to replay it.
-    """
-    if trial.plan is None:
-        good = isinstance(trial.target.body, Commitment) and worker == trial.target.signer
-    else:
-        good = worker in trial.plan.members
-    if trial.is_doubted and trial.plan is not None:
-        return good and set(indices) <= set(trial.chunks)
-    drawn = sample(opening.body.preimage, trial.target.id, trial.chunks, LOOKED_AT)
-    return good and set(indices) <= set(drawn)
 
 
 def _put(kept: dict[K, V], key: K, value: V, most: int) -> None:

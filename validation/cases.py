@@ -237,7 +237,7 @@ def _fault(
     """Why verdicts do not make a case, or None."""
     head = cast("Certificate", case.certificate).head
     said, said_against = AGAINST[case.charge]
-    if not _belongs(target, head):
+    if not belongs(target, head):
         return f"the round did not take this {target.body.KIND} in"
     for verdict in [*verdicts, *([against] if against else [])]:
         if not fits(verdict.body, target, cast("Certificate", case.certificate)):
@@ -257,7 +257,7 @@ def _fault(
     return None
 
 
-def _belongs(target: Target, head: Head) -> bool:
+def belongs(target: Target, head: Head) -> bool:
     """Whether a record is one of those that a round was made of, or a verdict on such a round."""
     match target.body:
         case Commitment():

@@ -54,6 +54,11 @@ class Trial:
         return [verdict for _, verdict in sorted(self.verdicts.items()) if verdict.body.outcome == outcome]
 
     @property
+    def is_disputed(self) -> bool:
+        """Whether somebody calls it false."""
+        return bool(self.saying("fail"))
+
+    @property
     def is_doubted(self) -> bool:
         """Whether more members are called to judge."""
         return any(verdict.body.outcome != "pass" for verdict in self.verdicts.values())
@@ -200,10 +205,10 @@ class Docket:
     def trial(self, target: bytes) -> Trial | None:
         return self._trials.get(target)
 
-    def plan(self, target: bytes) -> Plan | None:
-        """How the part was made that a result names."""
-        trial = self._trials.get(target)
-        return trial.plan if trial else None
+    def place(self, head: bytes, peer: str) -> Signed[Commitment] | None:
+        """A member's own commitment in a round that closed here."""
+        found = (self._trials[id_].target for id_ in self._rounds.get(head, ()))
+        return next((one for one in found if one.signer == peer and isinstance(one.body, Commitment)), None)
 
     def verdicts(self) -> list[Signed[Verdict]]:
         """All that are held, for neighbours that lack them."""

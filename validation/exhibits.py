@@ -2,8 +2,8 @@
 
 Endpoint `work`: the auditor writes a length and a frame (its signed `Opening`, whose update, which chunks);
 the holder answers one byte and, if it shows them, the digests of the whole update and the chunks. They
-are held against the worker's commitment, so it does not matter who shows them. The opening says what
-the auditor has found before it sees anything, and who may see what is for the judging core to say.
+are held against the worker's commitment, so it does not matter who shows them. Who may see what is for
+the judging core to say (`showing`); a holder that does not know the record asks for proof of it.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from training.contribution import check_part
 from training.exchange import Received
 from training.messages import Commitment
 from validation.messages import Opening
+from validation.showing import MAX_PROOF_BYTES, Refusal
 
 WORK = "work"
 MAX_CHUNKS = 4096
 """Of one question; a part of the largest model has fewer. A guess."""
-MAX_FRAME_BYTES = Opening.MAX_BYTES + 5 * MAX_CHUNKS + 256
-_OK, _ABSENT = b"\x01", b"\x00"
+MAX_FRAME_BYTES = Opening.MAX_BYTES + 5 * MAX_CHUNKS + MAX_PROOF_BYTES + 256
+_OK, _ABSENT, _UNKNOWN = b"\x01", b"\x00", b"\x02"
 
 Index = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
-Show = Callable[[Signed[Opening], str, Sequence[int]], Awaitable[Received | None]]
-"""What to show of a worker's update to whoever has signed an opening; None for nothing."""
+Show = Callable[["Signed[Opening]", "Question"], Awaitable["Received | Refusal"]]
+"""What to show to whoever has signed an opening."""
 
 
 class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -42,11 +43,14 @@ class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     worker: PeerId
     indices: Annotated[tuple[Index, ...], msgspec.Meta(min_length=1, max_length=MAX_CHUNKS)]
     """Rising."""
+    proof: Annotated[bytes, msgspec.Meta(max_length=MAX_PROOF_BYTES)] | None = None
 
 
-def question(opening: Signed[Opening], worker: str, indices: Sequence[int]) -> bytes:
+def question(
+    opening: Signed[Opening], worker: str, indices: Sequence[int], proof: bytes | None = None
+) -> bytes:
     """The bytes of a question."""
-    asked = Question(opening=opening.wire, worker=worker, indices=tuple(indices))
+    asked = Question(opening=opening.wire, worker=worker, indices=tuple(indices), proof=proof)
     return canonical(msgspec.to_builtins(asked, builtin_types=(bytes,)))
 
 
@@ -92,11 +96,14 @@ class Exhibits:
                 raise RemoteProtocolError(stream.peer, "oversized", f"question of {length} bytes")
             wire = await stream.read_exactly(length)
             opening, asked = open_question(wire, self._swarm_id, stream.peer)
-            shown = await show(opening, asked.worker, asked.indices)
-            stream.write(_ABSENT if shown is None else _OK + b"".join(shown.leaves_K))
-            for chunk in shown.chunks if shown else ():
-                stream.write(chunk)
-                await stream.drain()
+            shown = await show(opening, asked)
+            if isinstance(shown, Refusal):
+                stream.write(_UNKNOWN if shown is Refusal.UNKNOWN else _ABSENT)
+            else:
+                stream.write(_OK + b"".join(shown.leaves_K))
+                for chunk in shown.chunks:
+                    stream.write(chunk)
+                    await stream.drain()
             await stream.drain()
             await stream.ended()
 
@@ -108,29 +115,43 @@ class Exhibits:
         opening: Signed[Opening],
         commitment: Signed[Commitment],
         indices: Sequence[int],
+        prove: Callable[[], bytes | None],
     ) -> list[bytes] | None:
-        """Chunks of a worker's update from the first holder that shows them; None if nobody does."""
+        """Chunks of a worker's update from the first holder that shows them; None if nobody does.
+
+        Args:
+            holders: whom to ask, one after the other.
+            opening: own.
+            commitment: the worker's.
+            indices: of the chunks, rising.
+            prove: makes the proof for who does not know the record.
+        """
         for holder in holders:
             try:
-                shown = await self._ask(holder, opening, commitment, indices)
+                shown = await self._ask(
+                    holder, question(opening, commitment.signer, indices), commitment, indices
+                )
+                if shown is Refusal.UNKNOWN:
+                    asked = question(opening, commitment.signer, indices, prove())
+                    shown = await self._ask(holder, asked, commitment, indices)
             except TransportError:
                 continue
             except RemoteProtocolError as error:
                 self._streams.on_misbehaviour(holder, error.reason)
                 continue
-            if shown is not None:
+            if not isinstance(shown, Refusal):
                 return shown
         return None
 
     async def _ask(
-        self, holder: str, opening: Signed[Opening], commitment: Signed[Commitment], indices: Sequence[int]
-    ) -> list[bytes] | None:
-        packed = question(opening, commitment.signer, indices)
+        self, holder: str, packed: bytes, commitment: Signed[Commitment], indices: Sequence[int]
+    ) -> list[bytes] | Refusal:
         async with self._streams.opened(holder, WORK) as stream:
             stream.write(len(packed).to_bytes(4, "big") + packed)
             await stream.drain()
-            if await stream.read_exactly(1) != _OK:
-                return None
+            answer = await stream.read_exactly(1)
+            if answer != _OK:
+                return Refusal.UNKNOWN if answer == _UNKNOWN else Refusal.NO
             joined = await stream.read_exactly(DIGEST_BYTES * len(self._sizes_K))
             leaves_K = [joined[at : at + DIGEST_BYTES] for at in range(0, len(joined), DIGEST_BYTES)]
             chunks = [

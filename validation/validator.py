@@ -21,9 +21,8 @@ from dhtnode.records import Body, Signed
 from training.chain import Certificate
 from training.events import Adopt, Blame, Effect, RecordArrived
 from training.member import Member
-from training.messages import Commitment, Result
 from training.roster import quorum
-from validation.auditor import Auditor, Tolerance, shows
+from validation.auditor import Auditor, Tolerance
 from validation.cases import Case, equivocates, equivocation_case
 from validation.docket import ContradictionError, Docket
 from validation.duties import Duties
@@ -41,6 +40,7 @@ from validation.events import (
 from validation.lottery import Chain
 from validation.messages import Opening, Verdict
 from validation.rates import Rates
+from validation.showing import Refusal, Shown, open_proof, proof, shows, shows_stranger
 
 MAX_CASES = 512
 """Keys that are out. Beyond it nobody is convicted any more: new keys have to become costly first."""
@@ -120,22 +120,43 @@ class Validator:
         return reply, self._seen(effects)
 
     def on_opening(
-        self, opening: Signed[Opening], worker: str, indices: Sequence[int]
-    ) -> tuple[Signed[Commitment] | Signed[Result] | None, list[NodeEffect]]:
+        self, opening: Signed[Opening], worker: str, indices: Sequence[int], shown: bytes | None
+    ) -> tuple[Shown | Refusal, list[NodeEffect]]:
         """An auditor asks for chunks that a member has committed to.
 
+        Args:
+            opening: what it has bound itself to.
+            worker: whose chunks.
+            indices: which.
+            shown: its `showing.proof` of the record, once it was asked for that.
+
         Returns:
-            The record that it audits if it has good reason to see them, and what follows from its asking.
+            The record that it audits if it may see them, else why not; and what follows from its asking.
         """
         try:
             trial = self.docket.bind(opening)
+            if trial is None:
+                if shown is None:
+                    return Refusal.UNKNOWN, []
+                target = open_proof(shown, opening, opening.signer)
+                good = shows_stranger(target, worker, indices, self.member.context.identity.peer_id)
+                return (target if good else Refusal.NO), []
         except RemoteProtocolError as error:
-            return None, [Blame(error.peer, error.reason, error.detail)]
+            return Refusal.NO, [Blame(error.peer, error.reason, error.detail)]
         except ContradictionError as error:
-            return None, self._convict(equivocation_case(*error.pair))
-        if trial is None or isinstance(trial.target.body, Verdict):
-            return None, []
-        return (trial.target if shows(trial, opening, worker, indices) else None), []
+            return Refusal.NO, self._convict(equivocation_case(*error.pair))
+        known = trial.target
+        if isinstance(known.body, Verdict) or not shows(trial, opening, worker, indices):
+            return Refusal.NO, []
+        return known, []
+
+    def proof(self, opening: Signed[Opening]) -> bytes | None:
+        """What an own opening is about, for who does not know that."""
+        trial = self.docket.trial(opening.body.target)
+        place = self.docket.place(opening.body.base, self.member.context.identity.peer_id)
+        if trial is None or place is None or isinstance(trial.target.body, Verdict):
+            return None
+        return proof(trial.certificate, trial.target, place)
 
     # Rounds
 

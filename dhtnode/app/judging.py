@@ -28,8 +28,9 @@ from training.outer import DivergedError
 from training.worker import Worker
 from validation.compare import distance_ppm, sketch
 from validation.events import Compare, Compared, NodeEffect, NodeEvent, Replay, Replayed, Rereduce, Rereduced
-from validation.exhibits import Exhibits
+from validation.exhibits import Exhibits, Question
 from validation.messages import Opening
+from validation.showing import Refusal
 from validation.validator import Validator
 
 log = logging.getLogger(__name__)
@@ -122,7 +123,8 @@ class Judging:
         mine = self._replays.get(commitment.id)
         if mine is None:
             return None
-        theirs = await self._exhibits.ask([commitment.signer], opening, commitment, indices)
+        holders = [commitment.signer]
+        theirs = await self._exhibits.ask(holders, opening, commitment, indices, self._prove(opening))
         if theirs is None:
             return Compared(commitment.id, None)
         seed = derive("sketch", opening.id)
@@ -160,26 +162,29 @@ class Judging:
             own = self._memory.work(wish.plan.base)
             return [own.chunks_K[index] for index in wish.indices] if own else None
         holders = dict.fromkeys((commitment.signer, wish.result.signer))
-        return await self._exhibits.ask(holders, wish.opening, commitment, wish.indices)
+        prove = self._prove(wish.opening)
+        return await self._exhibits.ask(holders, wish.opening, commitment, wish.indices, prove)
 
-    async def _show(self, opening: Signed[Opening], worker: str, indices: Sequence[int]) -> Received | None:
-        target, effects = self._validator.on_opening(opening, worker, indices)
+    def _prove(self, opening: Signed[Opening]) -> Callable[[], bytes | None]:
+        return lambda: self._validator.proof(opening)
+
+    async def _show(self, opening: Signed[Opening], asked: Question) -> Received | Refusal:
+        """Own chunks, or a sender's of a part that this node has reduced."""
+        worker, indices = asked.worker, asked.indices
+        target, effects = self._validator.on_opening(opening, worker, indices, asked.proof)
         self._driver().perform_all(effects)
-        if target is None:
-            return None
-        base = target.body.base
+        if isinstance(target, Refusal):
+            return target
+        held: Received | None = None
         if worker == self._peer_id:
-            own = await asyncio.to_thread(self._memory.work, base)
-            return Received(own.leaves_K, [own.chunks_K[index] for index in indices]) if own else None
-        if not isinstance(target.body, Result):
-            return None
-        part = target.body.part
-        received = await asyncio.to_thread(self._memory.part, base, part, worker)
-        plan = self._validator.docket.plan(opening.body.target)
-        if received is None or plan is None:
-            return None
-        first = plan.ranges_N[part].start
-        return Received(received.leaves_K, [received.chunks[index - first] for index in indices])
+            own = await asyncio.to_thread(self._memory.work, target.body.base)
+            held = Received(own.leaves_K, range(len(own.leaves_K)), own.chunks_K) if own else None
+        elif isinstance(target.body, Result):
+            held = await asyncio.to_thread(self._memory.part, target.body.base, target.body.part, worker)
+        if held is None or not set(indices) <= set(held.owned):
+            return Refusal.NO
+        chunks = [held.chunks[held.owned.index(index)] for index in indices]
+        return Received(held.leaves_K, indices, chunks)
 
 
 def _is_exact(body: Commitment, work: LocalWork) -> bool:

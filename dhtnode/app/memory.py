@@ -99,7 +99,10 @@ class Memory:
     def keep_parts(self, base: bytes, part: int, received: Mapping[str, Received]) -> None:
         """Write what a part is reduced from, by sender, so that auditors can be shown it. Blocks."""
         folder = self._folder("parts")
-        packed = {sender: [b"".join(one.leaves_K), list(one.chunks)] for sender, one in received.items()}
+        packed = {
+            sender: [b"".join(one.leaves_K), one.owned[0], list(one.chunks)]
+            for sender, one in received.items()
+        }
         with replacing(folder / f"{base.hex()}-{part}") as draft:
             draft.write_bytes(msgpack.packb(packed))
         _keep_newest(folder, WORK_KEPT)
@@ -108,11 +111,11 @@ class Memory:
         """What a sender sent for a part that this node has reduced."""
         try:
             packed = msgpack.unpackb((self._home.root / "parts" / f"{base.hex()}-{part}").read_bytes())
-            joined, chunks = packed[sender]
+            joined, first, chunks = packed[sender]
         except (OSError, ValueError, KeyError):
             return None
         leaves_K = [joined[at : at + DIGEST_BYTES] for at in range(0, len(joined), DIGEST_BYTES)]
-        return Received(leaves_K, chunks)
+        return Received(leaves_K, range(first, first + len(chunks)), chunks)
 
     # Results that a vote rests on
 

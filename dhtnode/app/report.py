@@ -60,8 +60,10 @@ class Totals:
     receipt_tokens: int = 0
     last_receipt: int | None = None
     of_me_pass: int = 0
+    of_me_unsure: int = 0
     of_me_fail: int = 0
     by_me_pass: int = 0
+    by_me_unsure: int = 0
     by_me_fail: int = 0
 
 
@@ -326,9 +328,13 @@ class Report:
 
     def _audits(self) -> AuditsPart:
         counts, validator = self._totals, self.validator
+        mine = AuditCount(passed=counts.of_me_pass, unsure=counts.of_me_unsure, failed=counts.of_me_fail)
+        others = AuditCount(passed=counts.by_me_pass, unsure=counts.by_me_unsure, failed=counts.by_me_fail)
         return AuditsPart(
-            of_me=AuditCount(passed=counts.of_me_pass, failed=counts.of_me_fail),
-            by_me=AuditCount(passed=counts.by_me_pass, failed=counts.by_me_fail),
+            of_me=mine,
+            by_me=others,
+            kept=validator.duties.kept[self._peer_id] if validator else 0,
+            skipped=dict(validator.duties.skipped) if validator else {},
             replay_s=self.worker.replay_s if self.worker else 0.0,
             excluded={peer: case.text for peer, case in validator.cases.items()} if validator else {},
         )

@@ -20,13 +20,19 @@ from dhtnode.manifest import Manifest
 from dhtnode.records import Signed, canonical, parse_canonical
 from dhtnode.store import Store, StoredRecord
 from validation.cases import CASE, MAX_CASE_BYTES, Case, open_evidence
-from validation.messages import Verdict
+from validation.messages import NOT_SHOWN, Subject, Verdict
 
 HEADER, FORMAT = "dhtnode-audit", 1
 NEWEST = 20
 """Verdicts that `audit show` lists."""
 
 Evidence = Case | Signed[Verdict]
+_WHAT: dict[Subject, str] = {"work": "the work", "reduction": "a reduced part", "audit": "an audit"}
+_DID: dict[Subject, str] = {
+    "work": "replayed the commitment",
+    "reduction": "reduced again from the senders' own chunks the result",
+    "audit": "replayed what was audited by the verdict",
+}
 
 
 def show_audits(home: Home, record: str | None, *, as_json: bool) -> None:
@@ -97,11 +103,15 @@ def explain(evidence: Evidence) -> None:
     console.print(f"record {evidence.id.hex()}, swarm {_swarm_of(evidence).hex()}")
     if isinstance(evidence, Signed):
         body = evidence.body
-        how = "drew it in the audit lottery" if body.role == "audit" else "was called by another's 'fail'"
+        how = "drew it in the audit lottery" if body.role == "audit" else "was called by another's doubt"
         console.print(
-            f"{evidence.signer} {how}, replayed the {body.worker} commitment {body.target.hex()[:12]} "
+            f"{evidence.signer} {how}, {_DID[body.about]} {body.target.hex()[:12]} of {body.worker} "
             f"on {body.device} and says: {body.outcome}."
         )
+        if body.distance == NOT_SHOWN:
+            console.print("It was not shown what it asked for, though the other goes on taking part.")
+        elif body.distance is not None:
+            console.print(f"The two devices differ; what they made of it lies {body.distance} ppm apart.")
         console.print("Its signature is good. One verdict proves no guilt; a majority's do (a case).")
         return
     if evidence.certificate is None:
@@ -110,7 +120,7 @@ def explain(evidence: Evidence) -> None:
         head = evidence.certificate.head
         console.print(
             f"{len(evidence.certificate.votes)} of its {len(head.members)} members certified the round; "
-            f"{len(evidence.judges)} of them replayed the work. All signatures are good:"
+            f"{len(evidence.judges)} of them have judged. All signatures are good:"
         )
     for record in evidence.records:
         said = f", {record.body.outcome}" if isinstance(record.body, Verdict) else ""
@@ -135,7 +145,7 @@ def _line(evidence: Evidence) -> str:
     if isinstance(evidence, Case):
         return f"out: {evidence.text}"
     body = evidence.body
-    return f"{body.outcome}: {evidence.signer} on {body.worker} ({body.role})"
+    return f"{body.outcome}: {evidence.signer} on {_WHAT[body.about]} of {body.worker} ({body.role})"
 
 
 def _document(evidence: Evidence) -> dict[str, object]:
@@ -156,8 +166,10 @@ def _document(evidence: Evidence) -> dict[str, object]:
         "round": body.round,
         "signer": evidence.signer,
         "worker": body.worker,
+        "about": body.about,
         "target": body.target.hex(),
         "outcome": body.outcome,
+        "distance_ppm": body.distance,
         "role": body.role,
     }
 

@@ -11,13 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from dhtnode.digest import derive, digest, leaf_digests, root_digest
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
-from dhtnode.manifest import WireSection
 from dhtnode.records import Body, Signed
+from tests.sim.judging import Judging
+from tests.sim.model import SHAPE, SIZES, SWARM, WIRE, honest_update
 from training import codec, outer
 from training.chain import Certificate, found
 from training.codec import Vector
@@ -56,53 +54,33 @@ from training.events import (
 )
 from training.gathering import RoundContext
 from training.member import Member
-from training.messages import Commitment, Result
+from training.messages import Result
 from training.reduce import reduce_part
 from training.round import Phase
-from training.state import Shape, State, from_chunks
+from training.state import State, from_chunks
 from training.sync import open_sync_reply
 from validation.cases import Case
 from validation.commitment import find_fault
-from validation.compare import distance_ppm, sketch
 from validation.events import (
     Compare,
-    Compared,
     Convict,
     Declare,
     Judged,
     NodeEffect,
     NodeEvent,
     Replay,
-    Replayed,
     Rereduce,
-    Rereduced,
 )
 from validation.lottery import Chain
-from validation.messages import Opening
 from validation.validator import Validator
 
 if TYPE_CHECKING:
     from tests.sim.world import World
 
-SWARM = digest("swarm", "simulated")
-WIRE = WireSection(codec="int8", block_elems=32, chunk_elems=256)
-SHAPE = Shape(params=256 * 6 - 56, momentum=True)
-SIZES = codec.chunk_sizes(SHAPE.update_elems, WIRE)
 TICK_S = 0.25
 SYNC_S = 1.0
 IO_TIMEOUT_S = 2.0
 HEADS_KEPT = 3
-
-
-def honest_update(start: bytes, peer: str, steps: int) -> Vector:
-    """What training gives: it follows from the state, the worker and the number of steps."""
-    seed = derive("work", start, peer, steps)
-    return np.random.default_rng(seed).normal(0, 0.01, SHAPE.update_elems).astype(np.float32)
-
-
-def _decoded(chunks: Sequence[bytes], indices: Sequence[int]) -> Vector:
-    pieces = [codec.decode(chunk, SIZES[i], WIRE) for i, chunk in zip(indices, chunks, strict=True)]
-    return np.concatenate(pieces)
 
 
 @dataclass
@@ -114,7 +92,7 @@ class Disk:
     states: dict[bytes, State] = field(default_factory=dict)
     journal: list[Signed[Body]] = field(default_factory=list)
     work: dict[bytes, Contribution] = field(default_factory=dict)
-    parts: dict[tuple[bytes, int, str], list[bytes]] = field(default_factory=dict)
+    parts: dict[tuple[bytes, int, str], dict[int, bytes]] = field(default_factory=dict)
     """What own results were made from: on disk before they are announced."""
     cases: dict[bytes, Case] = field(default_factory=dict)
     results: dict[bytes, list[bytes]] = field(default_factory=dict)
@@ -171,7 +149,7 @@ class Node:
         self._parts: dict[tuple[bytes, int, str], list[bytes]] = {}
         self._early_parts: list[tuple[bytes, int, Node, Contribution, Callable[[], None]]] = []
         self._halted: set[bytes] = set()
-        self._replays: dict[bytes, Sequence[bytes]] = {}
+        self.judging = Judging(self)
 
     def __repr__(self) -> str:
         where = self.phase.value if self.phase else self.finished or "no round"
@@ -354,12 +332,8 @@ class Node:
                     self.later(0.01, lambda: self._ask(self.world.by_id(peer)))
             case Blame(peer, reason, detail):
                 self.world.blame(self, peer, reason, detail)
-            case Replay(commitment, _):
-                self._replay(commitment, commitment.body.start in self.states)
-            case Compare(commitment, opening, indices):
-                self._compare(commitment, opening, indices)
-            case Rereduce():
-                self._rereduce(effect)
+            case Replay() | Compare() | Rereduce():
+                self.judging.look(effect)
             case Declare(verdict):
                 self.world.broadcast(self, verdict.wire)
             case Judged(verdict):
@@ -389,112 +363,6 @@ class Node:
             self.on(Trained(base, work))
 
         self.later(steps * self.step_s, done)
-
-    def _replay(self, commitment: Signed[Commitment], able: bool) -> None:
-        """Another's work again; it is done beside own training, and forgotten in a crash."""
-        body, worker = commitment.body, commitment.signer
-
-        def done() -> None:
-            update = self.drift(honest_update(body.start, worker, body.steps))
-            chunks = Contribution.of(worker, body.base, update, WIRE)
-            self._replays[commitment.id] = chunks.chunks_K
-            root = root_digest("replay", leaf_digests("replay", chunks.chunks_K))
-            self.on(Replayed(commitment.id, chunks.root, root, exact=True))
-
-        if able:
-            self.later(body.steps * self.step_s, done)
-
-    def _compare(
-        self, commitment: Signed[Commitment], opening: Signed[Opening], indices: Sequence[int]
-    ) -> None:
-        mine = self._replays[commitment.id]
-
-        def arrive(shown: Sequence[bytes] | None) -> None:
-            if shown is None:
-                self.on(Compared(commitment.id, None))
-                return
-            here = _decoded([mine[index] for index in indices], indices)
-            apart = distance_ppm(sketch(_decoded(shown, indices), 1), sketch(here, 1))
-            self.on(Compared(commitment.id, apart))
-
-        self._ask_for(commitment, [commitment.signer], opening, indices, arrive)
-
-    def _rereduce(self, wish: Rereduce) -> None:
-        body, plan = wish.result.body, wish.plan
-        announced = self.results.get(body.root)
-        if announced is None:
-            return
-        senders: dict[int, tuple[int, Sequence[bytes]]] = {}
-
-        def take(place: int) -> Callable[[Sequence[bytes] | None], None]:
-            def arrive(shown: Sequence[bytes] | None) -> None:
-                if shown is None:
-                    self.on(Rereduced(wish.result.id, None))
-                    return
-                senders[place] = (plan.commitments_N[place].body.weight, shown)
-                if len(senders) == len(body.included):
-                    finish()
-
-            return arrive
-
-        def finish() -> None:
-            sizes = [SIZES[index] for index in wish.indices]
-            ordered = [senders[place] for place in body.included]
-            again = reduce_part(ordered, sizes, WIRE, self.world.terms.reduce)
-            first = plan.ranges_N[body.part].start
-            self.on(Rereduced(wish.result.id, again == [announced[i - first] for i in wish.indices]))
-
-        for place in body.included:
-            commitment = plan.commitments_N[place]
-            holders = [commitment.signer, wish.result.signer]
-            self._ask_for(commitment, holders, wish.opening, wish.indices, take(place))
-
-    def _ask_for(
-        self,
-        commitment: Signed[Commitment],
-        holders: Sequence[str],
-        opening: Signed[Opening],
-        indices: Sequence[int],
-        arrive: Callable[[Sequence[bytes] | None], None],
-    ) -> None:
-        """Chunks of a worker's update from whoever shows them first."""
-        if not holders:
-            self.later(0.01, lambda: arrive(None))
-            return
-        holder = self.world.by_id(holders[0])
-
-        def answer() -> None:
-            shown = holder.show(opening, commitment, indices) if self.world.reachable(self, holder) else None
-            if shown is None:
-                self._ask_for(commitment, holders[1:], opening, indices, arrive)
-            else:
-                arrive(shown)
-
-        self.later(2 * self.world.delay(), answer)
-
-    def show(
-        self, opening: Signed[Opening], commitment: Signed[Commitment], indices: Sequence[int]
-    ) -> Sequence[bytes] | None:
-        """What an auditor is shown of a worker's update."""
-        if self.validator is None:
-            return None
-        if opening.signer == self.peer_id:
-            target: Signed[Commitment] | Signed[Result] | None = commitment
-        else:
-            target, effects = self.validator.on_opening(opening, commitment.signer, indices)
-            self.do(effects)
-        if target is None or not self.opens:
-            return None
-        if commitment.signer == self.peer_id:
-            own = self.disk.work.get(target.body.base)
-            return [own.chunks_K[index] for index in indices] if own else None
-        if isinstance(target.body, Result):
-            part = target.body.part
-            chunks = self.disk.parts.get((target.body.base, part, commitment.signer))
-            plan = self.validator.docket.plan(opening.body.target)
-            first = plan.ranges_N[part].start if plan else 0
-            return [chunks[index - first] for index in indices] if chunks else None
-        return None
 
     def _open(self, plan: Plan) -> None:
         self._plans[plan.base] = plan
@@ -550,7 +418,7 @@ class Node:
             else:
                 chunks = self._parts[(plan.base, part, commitment.signer)]
             senders.append((commitment.body.weight, chunks))
-            self.disk.parts[(plan.base, part, commitment.signer)] = chunks
+            self.disk.parts[(plan.base, part, commitment.signer)] = dict(zip(owned, chunks, strict=True))
         reduced = reduce_part(senders, [SIZES[index] for index in owned], WIRE, self.world.terms.reduce)
         reduced = self.miscount(reduced)
         root = result_root(reduced)

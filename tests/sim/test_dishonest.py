@@ -11,7 +11,8 @@ import pytest
 
 from dhtnode.digest import digest
 from dhtnode.records import Body, Signed, sign
-from tests.sim.shell import SHAPE, SWARM, WIRE, Node
+from tests.sim.model import SHAPE, SWARM, WIRE
+from tests.sim.shell import Node
 from tests.sim.world import World
 from training.chain import Certificate
 from training.contribution import Contribution

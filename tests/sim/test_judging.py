@@ -12,7 +12,8 @@ from dhtnode.records import sign
 from tests.adversary.attacks import ATTACKS, RightNorm, SignFlip, Zero
 from tests.adversary.judges import corrupt
 from tests.adversary.reducers import miscounted
-from tests.sim.shell import SWARM, Node
+from tests.sim.model import SWARM
+from tests.sim.shell import Node
 from tests.sim.world import World
 from training.events import Adopt
 from training.messages import Commitment

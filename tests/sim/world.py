@@ -22,7 +22,8 @@ from dhtnode.digest import digest
 from dhtnode.identity import Identity
 from dhtnode.manifest import FORMAT, DataSection, InnerSection, RoundSection, TaskSection, Terms
 from dhtnode.records import Body, Signed, open_record
-from tests.sim.shell import SHAPE, SWARM, WIRE, Node
+from tests.sim.model import SHAPE, SWARM, WIRE
+from tests.sim.shell import Node
 from tests.sim.witness import Witness
 from training.chain import Certificate, open_certificate
 from training.events import RecordArrived

@@ -60,7 +60,8 @@ def test_a_cheat_is_out_and_anybody_can_check_why(
     assert "this node's key is out of the swarm" in last
     status = swarm.reachable("a")
     assert set(status.audits.excluded) == {cheat}, "nobody else"
-    assert all(swarm.reachable(name).audits.of_me.failed == 0 for name in HONEST)
+    if charge in ("work", "reduction"):  # false judges say false things of the honest
+        assert all(swarm.reachable(name).audits.of_me.failed == 0 for name in HONEST)
 
     listed = audit(swarm, "show")
     assert listed.returncode == 0

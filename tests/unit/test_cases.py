@@ -28,11 +28,11 @@ from tests.unit.parties import (
 from training.chain import Certificate
 from training.events import Adopt
 from training.messages import Commitment
-from validation.auditor import LOOKED_AT, shows
 from validation.cases import Case, equivocates, equivocation_case, majority_case, open_case, open_evidence
 from validation.docket import ContradictionError, Docket, Trial
 from validation.lottery import Chain, sample
 from validation.messages import NOT_SHOWN, UNSEALED, Opening, Verdict
+from validation.showing import LOOKED_AT, open_proof, proof, shows, shows_stranger
 
 PEOPLE = people(5)
 WORKER, *JUDGES = PEOPLE
@@ -438,3 +438,42 @@ def test_a_bad_opening_is_blamed_on_its_signer(bad: Signed[Opening]) -> None:
 
 def test_an_opening_of_a_round_that_has_not_closed_here_is_nobodys_fault() -> None:
     assert Docket().bind(opening(JUDGES[0], digest("mine"))) is None
+
+
+# Proof for who does not know the record
+
+
+def place_of(someone: Identity) -> Signed[Commitment]:
+    return next(work for work in WORK if work.signer == someone.peer_id)
+
+
+@pytest.mark.parametrize("target", [TARGET, PART], ids=["work", "part"])
+def test_a_member_of_the_round_proves_that_there_is_such_a_record(target: Any) -> None:
+    asked = opening(JUDGES[0], digest("mine"), target=target.id)
+    assert open_proof(proof(CERTIFICATE, target, place_of(JUDGES[0])), asked, "peer") == target
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        proof(CERTIFICATE, TARGET, place_of(JUDGES[1])),
+        proof(CERTIFICATE, WORK[1], place_of(JUDGES[0])),
+        proof(CERTIFICATE, TARGET, commit(JUDGES[0], BEFORE, loss_micro=7)),
+        proof(certified(PEOPLE, BEFORE), TARGET, place_of(JUDGES[0])),
+        proof(Certificate(HEAD, CERTIFICATE.votes[:2]), TARGET, place_of(JUDGES[0])),
+        canonical([]),
+        b"junk",
+    ],
+)
+def test_what_proves_no_such_record(shown: bytes) -> None:
+    with pytest.raises(RemoteProtocolError) as caught:
+        open_proof(shown, opening(JUDGES[0], digest("mine")), "peer")
+    assert caught.value.peer == "peer"
+
+
+def test_what_is_shown_of_an_unknown_record() -> None:
+    assert shows_stranger(TARGET, WORKER.peer_id, (1, 2), JUDGES[0].peer_id)
+    assert not shows_stranger(TARGET, JUDGES[1].peer_id, (1, 2), JUDGES[0].peer_id), "another's update"
+    assert not shows_stranger(TARGET, WORKER.peer_id, (1, 2, 3), WORKER.peer_id), "too much of it"
+    assert shows_stranger(PART, WORKER.peer_id, (1, 2, 3), REDUCER.peer_id), "its own part"
+    assert not shows_stranger(PART, WORKER.peer_id, (1, 2, 3), WORKER.peer_id)

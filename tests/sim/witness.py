@@ -136,6 +136,10 @@ class Witness:
         open_case(case.wire, self._swarm_id)
         self.cases[case.guilty] = case
 
+    def author(self, commitment: bytes) -> str:
+        """Whose commitment that is."""
+        return self._commitments[commitment].signer
+
     # What nodes hold
 
     def adopted(self, peer: str, life: int, certificate: Certificate, state: State) -> None:

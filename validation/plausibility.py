@@ -32,8 +32,10 @@ SKETCH_ELEMS = 256
 SHORT, LONG = 62_500, 8 * PPM
 """Length against the usual one. Honest: 0.18 to 3.9. The bounds are a guess about twice as far out."""
 TOGETHER = 700_000
-"""A group whose middle cosine is at least this goes one way, and who stands this far against it is odd.
-Honest members of such groups: 0.3 and more. Where labels differ, groups hardly ever go one way."""
+"""A group whose middle cosine is at least this goes one way."""
+AGAINST = 100_000
+"""Who has less in such a group does not go along. Honest members of such groups: 0.29 and more. Where labels
+differ, or near the end of training, no group goes one way, and nothing can be told from directions."""
 TWIN = 20_000
 """Distance of two directions below which they are one piece of work. Honest: 0.04 and more."""
 ECHO = 230_000
@@ -42,7 +44,7 @@ ECHO = 230_000
 Oddity = Literal["length", "direction", "twin", "echo"]
 WORDS: dict[Oddity, str] = {
     "length": "is far longer or shorter than the others' work",
-    "direction": "points against work that otherwise goes one way",
+    "direction": "does not go the way that all others go",
     "twin": "is nearly the same as another member's",
     "echo": "is nearly the last round's result",
 }
@@ -119,7 +121,7 @@ def oddities(looks: Sequence[Look]) -> dict[str, list[Oddity]]:
     for each in looks:
         odd: dict[Oddity, bool] = {
             "length": each.length is not None and not SHORT <= each.length <= LONG,
-            "direction": agree and each.cosine is not None and each.cosine <= -TOGETHER,
+            "direction": agree and each.cosine is not None and each.cosine < AGAINST,
             "twin": each.distance is not None and each.distance < TWIN,
             "echo": each.echo is not None and each.echo < ECHO,
         }

@@ -110,7 +110,7 @@ class Seen:
     """One list for each part of each round."""
     suspicions: Suspicions = field(default_factory=Suspicions)
 
-    def odd_rounds(self, peer: str) -> int:
+    def odd_parts(self, peer: str) -> int:
         """Parts of a member in which anything was odd."""
         return sum(peer in oddities(looks) for looks in self.looks)
 

@@ -156,11 +156,11 @@ def attacks(pool: ProcessPoolExecutor, seeds: int, names: Sequence[str]) -> list
         for name in ("", *names):
             found = together(pool, [Run(split, seed, attack=name) for seed in range(1, seeds + 1)])
             rows.append({"split": split, "attack": name, **asdict(found)})
-            share = {who: found.odd[who] / (found.parts[who] or 1) for who in ("false", "honest")}
+            false, honest_ones = (found.odd[who] / (found.parts[who] or 1) for who in ("false", "honest"))
             kinds = ", ".join(f"{kind} {count}" for kind, count in found.kinds.most_common())
             print(
-                f"{split:>7} {name or 'none':>20} {sum(found.accuracy) / seeds:>9.1f} {share['false']:>10.1%} "
-                f"{share['honest']:>11.1%}  {kinds} warned {found.warned}",
+                f"{split:>7} {name or 'none':>20} {sum(found.accuracy) / seeds:>9.1f} {false:>10.1%} "
+                f"{honest_ones:>11.1%}  {kinds} warned {found.warned}",
                 flush=True,
             )
     return rows

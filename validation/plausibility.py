@@ -30,16 +30,17 @@ SKETCH_ELEMS = 256
 # Measured on honest members that train on digits (scripts/bench-plausibility): half of them with a tenth of
 # the data each, half with few labels each.
 SHORT, LONG = 62_500, 8 * PPM
-"""Length against the usual one. Honest: 0.18 to 3.9. The bounds are a guess about twice as far out."""
+"""Length against the usual one. Honest: 0.17 to 3.4. The bounds are a guess more than twice as far out."""
 TOGETHER = 700_000
 """A group whose middle cosine is at least this goes one way."""
 AGAINST = 100_000
 """Who has less in such a group does not go along. Honest members of such groups: 0.29 and more. Where labels
 differ, or near the end of training, no group goes one way, and nothing can be told from directions."""
 TWIN = 20_000
-"""Distance of two directions below which they are one piece of work. Honest: 0.04 and more."""
+"""Distance of two directions below which they are one piece of work. Honest: 0.04 and more; 0.06 and more
+for two members with the same data."""
 ECHO = 230_000
-"""The same against the last round's result. Honest: 0.46 and more."""
+"""The same against the last round's result. Honest: 0.45 and more."""
 
 Oddity = Literal["length", "direction", "twin", "echo"]
 WORDS: dict[Oddity, str] = {

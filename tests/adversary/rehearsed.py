@@ -72,6 +72,17 @@ def _together(attack: InnerProduct | LittleIsEnough) -> Falsify:
     )
 
 
+def _late_flip(honest_rounds: int) -> Falsify:
+    """Honest while all go one way; later three times its work, turned round."""
+    rounds: Counter[str] = Counter()
+
+    def falsify(me: str, work: dict[str, LocalWork], false: Sequence[str], last_U: Vector | None) -> Vector:
+        rounds[me] += 1
+        return work[me].update_U * np.float32(1 if rounds[me] <= honest_rounds else -3)
+
+    return falsify
+
+
 def _work(me: str, work: dict[str, LocalWork], false: Sequence[str], last_U: Vector | None) -> Vector:
     return work[me].update_U
 
@@ -93,6 +104,7 @@ FALSE: dict[str, Falsify] = {
     "inner-product 2": _together(InnerProduct(2.0)),
     "inner-product 10": _together(InnerProduct(10.0)),
     "little-is-enough 1": _together(LittleIsEnough(1.0)),
+    "late flip": _late_flip(8),
     "wrong labels": _work,
 }
 """`wrong labels` works as it should, on data that are false: its members' shards name another digit."""

@@ -144,7 +144,7 @@ def test_a_loss_that_falls_or_wavers_is_no_warning() -> None:
     assert not rises([])
     assert not rises([-1000] * 30)
     assert not rises([400, -400] * 15)
-    assert not rises([-1000] * 20 + [3000] + [0] * (IN_A_ROW - 2)), "not for long enough"
+    assert not rises([-1000] * 20 + [6000] + [0] * (IN_A_ROW - 2)), "not for long enough"
 
 
 def test_a_lasting_rise_is_told() -> None:

@@ -8,6 +8,7 @@ goes in, or with the learning rate: whose work it is does not follow from it.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ import msgspec
 from dhtnode.records import Body, Count, Digest, Signed
 from training.messages import Head
 
+MICRO = 1_000_000
+MOST_MICRO = 2**53
 LEAST = 3
 """Members of whom one may lie without deciding what the middle is."""
 KEPT = 4
@@ -39,12 +42,20 @@ class Evaluation(Body, frozen=True, kw_only=True):
     """The head's number."""
     base: Digest
     """Id of the head."""
-    loss_micro: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+    loss_micro: Annotated[int, msgspec.Meta(ge=0, le=MOST_MICRO)]
     """Mean loss on held-out data, in millionths."""
     examples: Count
     """How many held-out examples it rests on; 0 if the task does not say."""
     public: bool
     """Whether these are examples that everybody has."""
+
+
+def evaluation_of(head: Head, loss: float, examples: int, public: bool) -> Evaluation:
+    """What to sign after a head's state has been judged; a loss that is no number is as bad as can be."""
+    micro = round(min(loss * MICRO, float(MOST_MICRO))) if math.isfinite(loss) else MOST_MICRO
+    return Evaluation(
+        round=head.number, base=head.id, loss_micro=max(0, micro), examples=examples, public=public
+    )
 
 
 @dataclass(frozen=True)

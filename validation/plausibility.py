@@ -21,7 +21,8 @@ from typing import Literal
 
 import numpy as np
 
-from training.codec import Vector, halving_sum
+from dhtnode.manifest import WireSection
+from training.codec import Vector, decode, halving_sum
 
 PPM = 1_000_000
 SKETCH_ELEMS = 256
@@ -112,6 +113,32 @@ def look(senders_N: Sequence[tuple[str, Vector]], seed: int, before_E: Vector | 
             )
         )
     return looks
+
+
+def look_at_chunks(
+    senders_N: Sequence[tuple[str, Sequence[bytes]]],
+    sizes: Sequence[int],
+    wire: WireSection,
+    seed: int,
+    before: Sequence[bytes] | None = None,
+) -> list[Look]:
+    """`look` at a part as it travelled.
+
+    Args:
+        senders_N: peer ids and chunks that have passed `codec.check`, in roster order.
+        sizes: elements of each chunk of the part.
+        wire: the manifest's section.
+        seed: as in `look`.
+        before: chunks of the last round's result for the same elements, if they are here.
+    """
+
+    def joined(chunks: Sequence[bytes]) -> Vector:
+        return np.concatenate(
+            [decode(chunk, elems, wire) for chunk, elems in zip(chunks, sizes, strict=True)]
+        )
+
+    parts_N = [(peer, joined(chunks)) for peer, chunks in senders_N]
+    return look(parts_N, seed, None if before is None else joined(before))
 
 
 def oddities(looks: Sequence[Look]) -> dict[str, list[Oddity]]:

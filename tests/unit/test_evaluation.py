@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -12,7 +14,7 @@ from dhtnode.identity import Identity
 from dhtnode.records import Signed, open_record, sign
 from tests.unit.parties import SWARM, head_of, ids, people
 from training.messages import Head
-from validation.evaluation import IN_A_ROW, KEPT, Change, Evaluation, Outlook, changed, rises
+from validation.evaluation import IN_A_ROW, KEPT, Change, Evaluation, Outlook, changed, evaluation_of, rises
 
 PEOPLE = people(5)
 MILLION = 1_000_000
@@ -53,6 +55,17 @@ def test_a_word_is_a_signed_record_within_its_cap() -> None:
     assert open_record(record.wire, SWARM, {Evaluation.KIND: Evaluation}) == record
     with pytest.raises(RemoteProtocolError, match="schema"):
         open_record(sign(PEOPLE[0], SWARM, word(-1)).wire, SWARM, {Evaluation.KIND: Evaluation})
+
+
+@pytest.mark.parametrize(
+    ("loss", "micro"),
+    [(2.25, 2_250_000), (0.0, 0), (-0.1, 0), (1e300, 2**53), (math.inf, 2**53), (math.nan, 2**53)],
+)
+def test_any_loss_can_be_said(loss: float, micro: int) -> None:
+    head = head_of(PEOPLE)
+    said = evaluation_of(head, loss, examples=359, public=True)
+    assert said == Evaluation(round=7, base=head.id, loss_micro=micro, examples=359, public=True)
+    sign(PEOPLE[0], SWARM, said)
 
 
 def test_a_round_is_judged_by_those_who_saw_the_state_before_and_after_it() -> None:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.codec import Vector
+from dhtnode.manifest import WireSection
+from training.codec import Vector, chunk_sizes, decode_all, encode
 from validation.plausibility import (
     AGAINST,
     ECHO,
@@ -20,6 +21,7 @@ from validation.plausibility import (
     Look,
     Suspicions,
     look,
+    look_at_chunks,
     oddities,
 )
 
@@ -79,6 +81,18 @@ def test_a_sketch_keeps_distances(apart: float, seed: int) -> None:
 def test_the_same_parts_give_the_same_numbers() -> None:
     parts = vectors(4, 999)
     assert looks_of(parts, parts[0]) == looks_of([part.copy() for part in parts], parts[0].copy())
+
+
+def test_a_part_is_looked_at_as_it_travelled() -> None:
+    wire = WireSection(codec="int8", block_elems=32, chunk_elems=256)
+    sizes = chunk_sizes(600, wire)
+    sent = {name: encode(part, wire) for name, part in zip("abc", vectors(3, 600), strict=True)}
+    decoded = [(name, decode_all(chunks, 600, wire)) for name, chunks in sent.items()]
+    looks = look_at_chunks(list(sent.items()), sizes, wire, SEED, before=sent["b"])
+    assert looks == look(decoded, SEED, decoded[1][1])
+    assert looks[1].echo == 0
+    with pytest.raises(ValueError, match="zip"):
+        look_at_chunks([("a", sent["a"][:-1])], sizes, wire, SEED)
 
 
 def test_an_honest_group_has_nothing_odd() -> None:

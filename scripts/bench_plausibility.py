@@ -15,7 +15,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
@@ -136,7 +136,7 @@ def honest(pool: ProcessPoolExecutor, seeds: int, rounds: int) -> list[dict[str,
     for split in get_args(Split):
         for members in SIZES:
             found = together(pool, [Run(split, seed, members, rounds) for seed in range(1, seeds + 1)])
-            rows.append({"split": split, "members": members, **asdict(found)})
+            rows.append({"split": split, "members": members, **vars(found)})
             print(
                 f"{split:>7} {members:>8} {found.odd['honest']:>4} of {found.parts['honest']:>6} "
                 f"{found.shortest:>6.2f} to {found.longest:.2f} {found.nearest:>8.3f} {found.echo:>6.2f} "
@@ -155,7 +155,7 @@ def attacks(pool: ProcessPoolExecutor, seeds: int, names: Sequence[str]) -> list
     for split in get_args(Split):
         for name in ("", *names):
             found = together(pool, [Run(split, seed, attack=name) for seed in range(1, seeds + 1)])
-            rows.append({"split": split, "attack": name, **asdict(found)})
+            rows.append({"split": split, "attack": name, **vars(found)})
             false, honest_ones = (found.odd[who] / (found.parts[who] or 1) for who in ("false", "honest"))
             kinds = ", ".join(f"{kind} {count}" for kind, count in found.kinds.most_common())
             print(

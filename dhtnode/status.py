@@ -122,6 +122,36 @@ class AuditsPart(Part, frozen=True, kw_only=True):
     """Peer ids whose work this node takes in no more, and why, in words."""
 
 
+class SuspicionPart(Part, frozen=True, kw_only=True):
+    """How often one member's work looked odd to this node, which reduced parts of it."""
+
+    parts: int = 0
+    """Parts that this node has looked at since it started."""
+    length: int = 0
+    """Of these: far longer or shorter than the others'."""
+    direction: int = 0
+    """Not going the way that all others went."""
+    twin: int = 0
+    """Nearly the same as another member's."""
+    echo: int = 0
+    """Nearly the last round's result."""
+
+
+class PlausibilityPart(Part, frozen=True, kw_only=True):
+    """Private mode, where nothing can be replayed: what looks odd. Suspicion, never a proof."""
+
+    peers: dict[str, SuspicionPart] = {}
+    """By peer id, this node's own among them."""
+    change: float | None = None
+    """What the last round that was judged did to the held-out loss: lower median over the members."""
+    change_round: int | None = None
+    """Which round that was."""
+    judges: int = 0
+    """Members that have judged the states before and after it."""
+    rising: bool = False
+    """Whether that loss has stood well above its lowest for several rounds."""
+
+
 class BranchPart(Part, frozen=True, kw_only=True):
     """Set while the node goes on without a quorum; healing keeps the branch with more tokens."""
 
@@ -161,6 +191,8 @@ class Status(Part, frozen=True, kw_only=True):
     traffic: TrafficPart = TrafficPart()
     receipts: ReceiptsPart = ReceiptsPart()
     audits: AuditsPart = AuditsPart()
+    plausibility: PlausibilityPart | None = None
+    """None in a swarm whose work can be replayed."""
     branch: BranchPart | None = None
     rejected: dict[str, int] = {}
     """What peers sent and this node dropped, by reason."""

@@ -38,6 +38,15 @@ class Receipt:
         return self.commitment.body.tokens
 
     @property
+    def unverified_data(self) -> bool:
+        """Whether nobody but the worker can tell that the data exist and that the work was done on them.
+
+        The worker signed this mark, and the round's majority took in no commitment whose mark differs from
+        the manifest: so it holds for a reader who has nothing but the receipt.
+        """
+        return self.commitment.body.private
+
+    @property
     def wire(self) -> bytes:
         return canonical([self.commitment.wire, self.certificate.wire])
 

@@ -103,6 +103,7 @@ class Gathering:
             bandwidth=work.bandwidth,
             device=self._context.device,
             link=self._context.link(self._head.number),
+            private=self._context.terms.data.mode == "private",
         )
         self._delays_s.setdefault(self._context.identity.peer_id, now_s - self._start_s)
         return sign(self._context.identity, self._context.swarm_id, commitment)

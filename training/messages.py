@@ -71,6 +71,8 @@ class Commitment(Body, frozen=True, kw_only=True):
     """Device profile: members that name the same one get the same bits from the same work."""
     link: Digest
     """Of the signer's chain for the audit lottery: fixed before anybody knows what is drawn."""
+    private: bool
+    """Done on data that nobody else has: this work can't be replayed."""
 
 
 class Proposal(Body, frozen=True, kw_only=True):

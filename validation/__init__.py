@@ -6,5 +6,7 @@ lottery.py     who audits whom: hash chains and tickets
 profile.py     whose work can be replayed bit by bit
 docket.py      recent work and the verdicts on it, until a majority agrees
 cases.py       why a key is out, as records that prove it to anybody
+plausibility.py, evaluation.py  private work, without replay: how a part looks beside the others' parts,
+               and where the loss on held-out data goes
 validator.py   the core of a node: `training.member` and all of the above
 """

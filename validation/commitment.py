@@ -30,9 +30,15 @@ def find_fault(commitment: Commitment, head: Head, terms: Terms) -> str | None:
     samples = commitment.steps * terms.inner.batch_size
     if not samples <= commitment.tokens <= samples * MAX_TOKENS_PER_SAMPLE:
         return f"claims {commitment.tokens} tokens from {samples} samples"
+    if commitment.private != (terms.data.mode == "private"):
+        return f"says that its data are {_kind(commitment.private)}, the swarm's are {terms.data.mode}"
     if terms.data.mode == "shared" and commitment.weight != commitment.tokens:
         return "weighs something else than its tokens"
     return None
+
+
+def _kind(private: bool) -> str:
+    return "private" if private else "shared"
 
 
 def is_equivocation(one: Signed[Commitment], other: Signed[Commitment]) -> bool:

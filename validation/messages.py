@@ -9,6 +9,7 @@ import msgspec
 from dhtnode.digest import digest
 from dhtnode.records import Body, Count, Digest, PeerId
 from training.messages import KINDS
+from validation.evaluation import Evaluation
 
 Outcome = Literal["pass", "unsure", "fail"]
 Subject = Literal["work", "reduction", "audit"]
@@ -85,5 +86,5 @@ def mark(signer: str, target: bytes, root: bytes) -> bytes:
     return digest("mark", signer, target, root)
 
 
-SPOKEN: dict[str, type[Body]] = {**KINDS, Verdict.KIND: Verdict}
+SPOKEN: dict[str, type[Body]] = {**KINDS, Verdict.KIND: Verdict, Evaluation.KIND: Evaluation}
 """Everything that may arrive on the swarm's topic: records of rounds, and what is found out about them."""

@@ -9,7 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from dhtnode.status import AuditsPart, Status
+from dhtnode.status import AuditsPart, PlausibilityPart, Status
 
 _UNKNOWN = "-"
 
@@ -60,6 +60,19 @@ def _audits(audits: AuditsPart) -> str:
     )
 
 
+def _oddities(part: PlausibilityPart) -> str:
+    """Private mode: whose work looks odd, and whether the swarm gets worse."""
+    odd = []
+    for peer, seen in part.peers.items():
+        counts = {"length": seen.length, "direction": seen.direction, "twin": seen.twin, "echo": seen.echo}
+        if any(counts.values()):
+            odd.append(
+                f"{peer[-12:]} ({_counts({kind: n for kind, n in counts.items() if n})} of {seen.parts})"
+            )
+    loss = "; the held-out loss has been rising for rounds" if part.rising else ""
+    return f"{', '.join(odd) or 'nobody'}{loss} (no proof of anything)"
+
+
 def _facts(status: Status) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
@@ -80,8 +93,13 @@ def _facts(status: Status) -> Table:
         ("state", f"{status.round.state_digest or _UNKNOWN}"),
         ("loss", f"{number(training.eval_loss)} held-out, {number(training.loss)} training"),
         ("work", work),
-        ("receipts", f"{status.receipts.rounds:,} rounds, {status.receipts.tokens:,} tokens"),
-        ("audits", _audits(status.audits)),
+        (
+            "receipts",
+            f"{status.receipts.rounds:,} rounds, {status.receipts.tokens:,} tokens"
+            + (", data unverified" if status.plausibility else ""),
+        ),
+        ("audits", "" if status.plausibility else _audits(status.audits)),
+        ("looks odd", _oddities(status.plausibility) if status.plausibility else ""),
         ("traffic", f"{size(traffic.sent_bytes)} sent, {size(traffic.received_bytes)} received"),
         ("dropped", _counts(status.rejected) or "nothing"),
         ("deadlines", ", ".join(f"{phase} {limit:.1f} s" for phase, limit in status.deadlines_s.items())),

@@ -54,7 +54,7 @@ class Tumour:
         device = next(model.parameters()).device
         x, y = (tensor.to(device) for tensor in shard.held_out)
         right = (model(x).argmax(dim=1) == y).float().mean()
-        return Scores(loss=float(self.loss(model, (x, y))), accuracy=float(right))
+        return Scores(loss=float(self.loss(model, (x, y))), accuracy=float(right), examples=len(y))
 
 
 def write_data(path: str) -> None:

@@ -187,7 +187,7 @@ def test_a_wrong_state_for_a_newcomer(seed: int) -> None:
     world, liar, honest = swarm(seed)
     late = honest[-1]
     late.crash()
-    late.disk = type(late.disk)()
+    world.rename(late)
     world.run_until(lambda: liar.number >= 3, 60)
     for digest_, state in list(liar.states.items()):
         wrong = state.values_S.copy()

@@ -23,7 +23,7 @@ from dhtnode.identity import Identity
 from dhtnode.manifest import FORMAT, DataSection, InnerSection, RoundSection, TaskSection, Terms
 from dhtnode.records import Body, Signed, open_record
 from tests.sim.model import SHAPE, SWARM, WIRE
-from tests.sim.shell import Node
+from tests.sim.shell import Disk, Node
 from tests.sim.witness import Witness
 from training.chain import Certificate, open_certificate
 from training.events import RecordArrived
@@ -239,6 +239,16 @@ class World:
         """From now on this node is dishonest: it may be blamed, and contradict itself."""
         self.dishonest.add(self.nodes[index].peer_id)
         return self.nodes[index]
+
+    def rename(self, node: Node) -> None:
+        """A node that is down starts as somebody else, from an empty home.
+
+        With its old key and no home it would look like one that hides what it has promised to show.
+        """
+        node.identity = identity_of(1000 + node.index)
+        node.peer_id = node.identity.peer_id
+        node.disk = Disk()
+        self.peers[node.peer_id] = node
 
     def leader(self, head: Head, purpose: str = "leader") -> Node:
         """Who leads view 0 of the round after a head."""

@@ -64,6 +64,7 @@ class Stranger:
             bandwidth=1,
             device="cpu/fp32",
             link=os.urandom(32),
+            private=self.terms.data.mode == "private",
         )
         return msgspec.structs.replace(honest, **changes)
 

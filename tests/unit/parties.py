@@ -107,6 +107,7 @@ def commit(identity: Identity, head: Head, **changes: Any) -> Signed[Commitment]
         bandwidth=100,
         device="cpu/unit",
         link=Chain(identity, SWARM).link(head.number),
+        private=True,
     )
     return sign(identity, SWARM, msgspec.structs.replace(commitment, **changes))
 

@@ -51,8 +51,14 @@ def test_the_bounds_themselves_are_no_faults() -> None:
 
 def test_with_shared_data_tokens_are_the_weight() -> None:
     shared = msgspec.structs.replace(terms(), data=DataSection(mode="shared", digest="0" * 64))
-    assert fault(shared, weight=SAMPLES) is None
-    assert fault(shared, weight=SAMPLES + 1) == "weighs something else than its tokens"
+    assert fault(shared, weight=SAMPLES, private=False) is None
+    assert fault(shared, weight=SAMPLES + 1, private=False) == "weighs something else than its tokens"
+
+
+def test_nobody_passes_unverified_work_off_as_verified() -> None:
+    shared = msgspec.structs.replace(terms(), data=DataSection(mode="shared", digest="0" * 64))
+    assert fault(private=False) == "says that its data are shared, the swarm's are private"
+    assert fault(shared, private=True) == "says that its data are private, the swarm's are shared"
 
 
 def test_with_private_data_the_weight_is_the_shard() -> None:

@@ -28,6 +28,7 @@ from training.messages import Leave, Promise, Proposal, Ready
 from training.pool import RecordPool
 from training.sync import open_sync_reply, open_sync_request, sync_reply, sync_request
 from validation.cases import open_evidence
+from validation.evaluation import Evaluation
 from validation.exhibits import open_question, question
 from validation.messages import SPOKEN, Opening
 
@@ -57,6 +58,7 @@ def signed_messages() -> list[tuple[bytes, Open]]:
         Leave(**common),
         Promise(**common, step="close", view=3, voted_view=1, voted=digest("value")),
         Proposal(**common, step="roster", view=2, value=bytes(200), promises=(bytes(150),)),
+        Evaluation(**common, loss_micro=2_300_000, examples=359, public=True),
         Presence(addresses=("/ip4/192.0.2.7/tcp/4117",), round=7, head=head.id, made_at_s=1_700_000_000),
     ]
     records = [sign(ME, SWARM, body) for body in bodies]

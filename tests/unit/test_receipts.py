@@ -49,6 +49,16 @@ def test_anybody_can_check_a_receipt_with_nothing_but_the_swarm_id() -> None:
     assert receipt.wire == RECEIPT.wire
 
 
+def test_a_receipt_says_by_itself_that_nobody_could_verify_the_data() -> None:
+    assert open_receipt(RECEIPT.wire, SWARM).unverified_data
+    shared = commit(PEOPLE[0], BEFORE, private=False)
+    assert not open_receipt(Receipt(shared, round_over((shared,))).wire, SWARM).unverified_data
+
+
+def test_the_mark_can_not_be_taken_off_afterwards() -> None:
+    assert refused(raised(RECEIPT, PEOPLE[0], private=False)) == "bad-receipt"
+
+
 def test_a_round_gives_a_receipt_for_each_accepted_commitment() -> None:
     receipts = receipts_of(CERTIFICATE, COMMITMENTS)
     assert [receipt.worker for receipt in receipts] == [identity.peer_id for identity in PEOPLE[:3]]

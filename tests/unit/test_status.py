@@ -13,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dhtnode.errors import ConfigError
-from dhtnode.status import PeerPart, Status, SwarmPart, TrainingPart, parse_status, totals
+from dhtnode.status import (
+    PeerPart,
+    PlausibilityPart,
+    Status,
+    SuspicionPart,
+    SwarmPart,
+    TrainingPart,
+    parse_status,
+    totals,
+)
 
 AUDITS = ("audits", "audits.of_me", "audits.by_me")
 DOCS = Path(__file__).parents[2] / "docs" / "status.md"
@@ -49,6 +58,14 @@ def test_every_field_is_documented() -> None:
         and not (path.startswith(("branch.", "storage.")) and f"`{path.split('.')[1]}`" in text)
     }
     assert missing == set()
+
+
+def test_suspicion_is_documented_too() -> None:
+    text = DOCS.read_text()
+    for field in msgspec.structs.fields(PlausibilityPart):
+        assert f"`plausibility.{field.name}`" in text or f"`.{field.name}`" in text, field.name
+    for field in msgspec.structs.fields(SuspicionPart):
+        assert f"`plausibility.peers{{}}.{field.name}`" in text or f"`.{field.name}`" in text, field.name
 
 
 def test_the_document_has_the_promised_fields() -> None:

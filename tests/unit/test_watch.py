@@ -87,6 +87,7 @@ class Played:
             bandwidth=1,
             device="cpu/fp32",
             link=bytes(32),
+            private=False,
         )
         return sign(person, SWARM, body)
 

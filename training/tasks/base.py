@@ -35,6 +35,10 @@ class Scores:
     """Mean loss on held-out data, in the unit of the task's loss (nats for both built-in tasks)."""
     accuracy: float | None = None
     """Share of right answers, where a task has such."""
+    examples: int = 0
+    """How many held-out examples it rests on; 0 if the task does not say."""
+    public: bool = False
+    """Whether these are examples that everybody has, not a part of the node's own data."""
 
 
 @runtime_checkable

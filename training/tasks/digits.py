@@ -74,7 +74,8 @@ class Digits:
         images, labels_B = (tensor.to(device) for tensor in shard.held_out)
         logits = model(images)
         right = (logits.argmax(dim=1) == labels_B).float().mean()
-        return Scores(loss=float(nn.functional.cross_entropy(logits, labels_B)), accuracy=float(right))
+        loss = float(nn.functional.cross_entropy(logits, labels_B))
+        return Scores(loss, float(right), examples=len(labels_B), public=True)
 
 
 def public_split() -> tuple[tuple[Array, Array], tuple[Array, Array]]:

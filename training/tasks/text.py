@@ -90,7 +90,7 @@ class Text:
             float(self.loss(model, (self._windows(shard.held_out, group).to(device),))) * len(group)
             for group in np.array_split(starts, -(-count // 16))
         ]
-        return Scores(loss=sum(losses) / count)
+        return Scores(loss=sum(losses) / count, examples=count)
 
     def sample(self, model: nn.Module, prompt: str, length: int) -> str:
         """Continue a prompt by `length` bytes. The same model and prompt give the same text."""

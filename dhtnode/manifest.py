@@ -141,6 +141,10 @@ class AuditSection(Section, frozen=True, kw_only=True):
     """Share of a member's rounds that are replayed by somebody, once it has passed enough of them;
     BTARD (arXiv:2106.11257) spends about this much of its compute on checks. 0 switches audits off, for
     a task that does not give the same bits twice."""
+    segment: Annotated[int, msgspec.Meta(ge=0, le=2**20)] = 8
+    """Inner steps between two committed boundaries of a local run: what a juror has to do again in a
+    dispute. 0, or as many as a round has: the whole run. A guess; what hashing the boundaries costs is
+    in docs/validation.md."""
 
 
 class NetworkSection(Section, frozen=True, kw_only=True):

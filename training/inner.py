@@ -26,7 +26,7 @@ from training.genesis import build_model
 from training.optimizer import lift_roots, load_moments, make_optimizer, moment_names, read_moments
 from training.outer import DivergedError
 from training.schedule import lr_factor, nominal_steps, round_factor
-from training.segments import BadBoundaryError, Boundary, boundaries, capture, restore
+from training.segments import BadBoundaryError, Boundary, boundaries, boundary_digest, capture, restore
 from training.state import Shape, State
 from training.tasks import Scores, Shard, Task
 
@@ -194,7 +194,8 @@ class Trainer:
         local.steps += 1
         local.loss_sum += loss
         if local.steps in local.places:
-            local.boundaries[local.steps] = self.boundary(local).digest
+            where = (local.steps, local.loss_sum)
+            local.boundaries[local.steps] = boundary_digest(*where, self._model, local.optimizer)
         return loss
 
     def finish(self, local: LocalRun) -> LocalWork:

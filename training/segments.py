@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -68,18 +68,12 @@ class Boundary:
 
     @property
     def wire(self) -> bytes:
-        return self._header + self.content
-
-    @property
-    def _header(self) -> bytes:
-        return _HEADER.pack(self.step, self.loss_sum)
+        return _HEADER.pack(self.step, self.loss_sum) + self.content
 
     @cached_property
     def digest(self) -> bytes:
-        """Names the state, whoever it belongs to; not to be shown to anybody."""
-        state = hashlib.sha256(self._header)
-        state.update(self.content)
-        return state.digest()
+        """Names the state, whoever it belongs to; shown to others only when sealed (`seal`)."""
+        return _digest(self.step, self.loss_sum, [self.content])
 
     @classmethod
     def parse(cls, wire: bytes) -> Boundary:
@@ -134,12 +128,12 @@ def capture(model: nn.Module, optimizer: torch.optim.Optimizer) -> bytes:
     optimizer stands whether there is any: one that no gradient has reached may have none. Learning rates
     are not in it, they follow from the step.
     """
-    pieces = [_bytes_of(tensor) for _, tensor in distinct(model)]
-    for parameter in _parameters(optimizer):
-        kept = optimizer.state.get(parameter)
-        pieces.append(_PRESENT if kept else _ABSENT)
-        pieces += [_bytes_of(tensor) for _, tensor in sorted((kept or {}).items())]
-    return b"".join(pieces)
+    return b"".join(_pieces(model, optimizer))
+
+
+def boundary_digest(step: int, loss_sum: float, model: nn.Module, optimizer: torch.optim.Optimizer) -> bytes:
+    """`Boundary.digest` of what `capture` would copy, without the copy: this is what each segment costs."""
+    return _digest(step, loss_sum, _pieces(model, optimizer))
 
 
 def restore(content: bytes, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -193,9 +187,26 @@ class _Reader:
         tensor.copy_(torch.from_numpy(raw).view(tensor.dtype).view(tensor.shape))
 
 
-def _bytes_of(tensor: Tensor) -> bytes:
+def _digest(step: int, loss_sum: float, pieces: Iterable[bytes | memoryview]) -> bytes:
+    state = hashlib.sha256(_HEADER.pack(step, loss_sum))
+    for piece in pieces:
+        state.update(piece)
+    return state.digest()
+
+
+def _pieces(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[bytes | memoryview]:
+    for _, tensor in distinct(model):
+        yield _bytes_of(tensor)
+    for parameter in _parameters(optimizer):
+        kept = optimizer.state.get(parameter)
+        yield _PRESENT if kept else _ABSENT
+        for _, tensor in sorted((kept or {}).items()):
+            yield _bytes_of(tensor)
+
+
+def _bytes_of(tensor: Tensor) -> memoryview:
     flat = tensor.detach().to("cpu").contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().tobytes()
+    return flat.view(torch.uint8).numpy().data
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> Iterator[nn.Parameter]:

@@ -26,7 +26,7 @@ from training.genesis import build_model
 from training.optimizer import lift_roots, load_moments, make_optimizer, moment_names, read_moments
 from training.outer import DivergedError
 from training.schedule import lr_factor, nominal_steps, round_factor
-from training.segments import BadBoundaryError, Boundary, boundaries, boundary_digest, capture, restore
+from training.segments import BadBoundaryError, Boundary, boundaries_of, boundary_digest, capture, restore
 from training.state import Shape, State
 from training.tasks import Scores, Shard, Task
 
@@ -230,12 +230,9 @@ class Trainer:
         return self._model.eval()
 
     def _places(self, round_no: int) -> frozenset[int]:
-        """Steps of a round after which others may want to know the state; none where nobody replays."""
+        """Steps of a round after which others may want to know the state."""
         terms = self._manifest.terms
-        if terms.data.mode == "private" or not terms.audit.rate:
-            return frozenset()
-        most = terms.inner.steps_at(round_no)
-        return frozenset(boundaries(most, most, terms.audit.segment))
+        return frozenset(boundaries_of(terms, round_no, terms.inner.steps_at(round_no)))
 
     def _step(self, local: LocalRun, step: int) -> float:
         swarm_id, inner = self._manifest.swarm_id, self._manifest.terms.inner

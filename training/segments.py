@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from dhtnode.digest import digest, root_digest
 from dhtnode.errors import DhtnodeError
+from dhtnode.manifest import Terms
 from training.flatten import distinct
 from training.optimizer import prime
 
@@ -53,6 +54,13 @@ def boundaries(steps: int, most: int, segment: int) -> tuple[int, ...]:
     """
     length = max(segment, math.ceil(most / (MAX_BOUNDARIES + 1))) if segment else most
     return tuple(range(length, steps, length))
+
+
+def boundaries_of(terms: Terms, round_no: int, steps: int) -> tuple[int, ...]:
+    """`boundaries` of a member's run in a round; none where nobody can replay it, or does."""
+    if terms.data.mode == "private" or not terms.audit.rate:
+        return ()
+    return boundaries(steps, terms.inner.steps_at(round_no), terms.audit.segment)
 
 
 @dataclass(frozen=True, eq=False)

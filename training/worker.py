@@ -21,7 +21,7 @@ from training.contribution import Contribution
 from training.inner import LocalRun, LocalWork, Trainer
 from training.outer import DivergedError
 from training.reduce import reduce_part
-from training.segments import BadBoundaryError, Boundary, boundaries
+from training.segments import BadBoundaryError, Boundary, boundaries_of
 from training.state import State
 from training.tasks import Generates, Scores, Shard, Task
 
@@ -171,7 +171,7 @@ class Worker:
         Raises:
             DivergedError: it leads to nothing finite.
         """
-        places = self._places(state, steps)
+        places = boundaries_of(self._manifest.terms, state.round_no, steps)
         replay = _Replay(state, self._peer_id, steps, keep=places[index] if index < len(places) else None)
         work = await self._do_again(replay, urgent=True)
         return Reopened(work.boundaries, replay.kept)
@@ -196,7 +196,7 @@ class Worker:
             BadBoundaryError: `start` is none of such a run: the worker has committed to garbage.
             DivergedError: it leads to nothing finite.
         """
-        places = self._places(state, steps)
+        places = boundaries_of(self._manifest.terms, state.round_no, steps)
         if (start.step if start else 0) != (0, *places)[index]:
             raise BadBoundaryError(f"segment {index} does not begin there")
         until = (*places, steps)[index]
@@ -205,10 +205,6 @@ class Worker:
         if replay.local is None or until == steps:
             return work
         return replay.local.boundaries[until]
-
-    def _places(self, state: State, steps: int) -> tuple[int, ...]:
-        terms = self._manifest.terms
-        return boundaries(steps, terms.inner.steps_at(state.round_no), terms.audit.segment)
 
     async def _do_again(self, replay: _Replay, urgent: bool) -> LocalWork:
         if urgent and self._replays:

@@ -19,6 +19,7 @@ import torch
 from dhtnode.digest import derive
 from dhtnode.manifest import Manifest
 from training import eager
+from training.boundary import BadBoundaryError, Boundary, boundary_digest, capture, restore
 from training.codec import LIMIT, Vector
 from training.data import batch_indices
 from training.flatten import Layout
@@ -26,7 +27,7 @@ from training.genesis import build_model
 from training.optimizer import lift_roots, load_moments, make_optimizer, moment_names, read_moments
 from training.outer import DivergedError
 from training.schedule import lr_factor, nominal_steps, round_factor
-from training.segments import BadBoundaryError, Boundary, boundaries_of, boundary_digest, capture, restore
+from training.segments import boundaries_of
 from training.state import Shape, State
 from training.tasks import Scores, Shard, Task
 
@@ -47,7 +48,7 @@ class LocalWork:
     loss: float | None
     """Mean training loss over the steps, None if no step was done."""
     boundaries: tuple[bytes, ...] = ()
-    """Digests of the states between its segments, see `training.segments`; none where nobody replays."""
+    """Digests of the states between its segments, see `training.boundary`; none where nobody replays."""
 
 
 @dataclass(eq=False)

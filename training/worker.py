@@ -16,12 +16,13 @@ from typing import TypeVar, cast
 
 from dhtnode.manifest import Manifest
 from training import outer
+from training.boundary import BadBoundaryError, Boundary
 from training.codec import chunk_sizes, decode_all
 from training.contribution import Contribution
 from training.inner import LocalRun, LocalWork, Trainer
 from training.outer import DivergedError
 from training.reduce import reduce_part
-from training.segments import BadBoundaryError, Boundary, boundaries_of
+from training.segments import boundaries_of
 from training.state import State
 from training.tasks import Generates, Scores, Shard, Task
 

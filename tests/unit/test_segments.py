@@ -15,18 +15,9 @@ from torch import nn
 
 from dhtnode.manifest import AuditSection, InnerSection, Manifest
 from tests.unit.test_inner import CREATOR, OPTIONS, TEXT, Dropping, manifest
+from training.boundary import BadBoundaryError, Boundary, capture, restore
 from training.inner import LocalWork, Trainer
-from training.segments import (
-    MAX_BOUNDARIES,
-    BadBoundaryError,
-    Boundary,
-    boundaries,
-    capture,
-    first_difference,
-    restore,
-    seal_all,
-    segments_root,
-)
+from training.segments import MAX_BOUNDARIES, boundaries, first_difference, seal_all, segments_root
 from training.tasks.text import Text
 from training.worker import Worker
 

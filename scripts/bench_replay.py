@@ -15,8 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +48,7 @@ from training.inner import LocalRun, LocalWork, Trainer  # noqa: E402
 from training.state import State  # noqa: E402
 from training.tasks import Batch, Shard  # noqa: E402
 from training.tasks.text import Text  # noqa: E402
+from validation.canary import run_canary, tolerance_ppm  # noqa: E402
 from validation.compare import distance_ppm, sketch  # noqa: E402
 
 PPM = 1e-6
@@ -261,10 +261,12 @@ def child(index: int, size: Size, folder: Path) -> None:
     profile = profiles()[index]
     torch.set_num_threads(profile.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = profile.tf32
-    lower = torch.autocast(profile.device, torch.bfloat16) if profile.bf16 else nullcontext()
+    # without the cache: it would keep the first step's weights for all that follow
+    lower = torch.autocast(profile.device, torch.bfloat16, profile.bf16, cache_enabled=False)
     bench = Bench(size, profile.device, folder)
     with lower:
         np.savez(folder / f"{profile.name}.npz", **bench.honest())
+        (folder / f"{profile.name}.json").write_text(json.dumps(run_canary(bench.trainer, bench.shard)))
     if index == 0:
         for name, updates in bench.cheats().items():
             np.savez(folder / f"{name}.npz", **updates)
@@ -314,12 +316,41 @@ def compare(folder: Path, name: str, reference: str, worst: Callable[[Iterable[f
 
 
 def show(title: str, table: dict[str, Rows]) -> None:
-    columns = list(next(iter(next(iter(table.values())).values())))
-    print(f"\n| {title} | H | {' | '.join(columns)} |")
-    print("| --- " * (2 + len(columns)) + "|")
+    """One row for each name; in a cell the distances by number of steps, rising."""
+    first = next(iter(table.values()))
+    columns = list(next(iter(first.values())))
+    print(f"\n| {title}, H = {' / '.join(map(str, first))} | {' | '.join(columns)} |")
+    print("| --- " * (1 + len(columns)) + "|")
     for name, rows in table.items():
-        for steps, row in rows.items():
-            print(f"| {name} | {steps} | {' | '.join(f'{row[column]:.1e}' for column in columns)} |")
+        cells = (" / ".join(written(rows.get(H, {}).get(column)) for H in first) for column in columns)
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+def written(distance: float | None) -> str:
+    if distance is None:
+        return "-"
+    return f"{distance:.2g}" if distance >= 1e-3 or not distance else f"{distance:.0e}".replace("e-0", "e-")
+
+
+def margins(folder: Path, honest: dict[str, Rows], reference: str) -> list[dict[str, Any]]:
+    """The tolerance that each canary gives, beside the worst that honest runs need."""
+    mine = json.loads((folder / f"{reference}.json").read_text())
+    found = []
+    for name, rows in honest.items():
+        distance = distance_ppm(json.loads((folder / f"{name}.json").read_text()), mine)
+        for codec in CODECS:
+            worst = max(max(row[codec], row[f"{codec} chunk"]) for row in rows.values())
+            eps = tolerance_ppm(distance, codec)
+            found.append({"name": name, "codec": codec, "canary": distance, "eps": eps, "worst": worst})
+    return found
+
+
+def show_margins(found: Sequence[dict[str, Any]]) -> None:
+    print("\n| honest machine | codec | canary, ppm | tolerance, ppm | worst honest distance, ppm |")
+    print("| --- | --- | --- | --- | --- |")
+    for row in found:
+        eps = "not comparable" if row["eps"] is None else row["eps"]
+        print(f"| {row['name']} | {row['codec']} | {row['canary']} | {eps} | {row['worst'] / PPM:.0f} |")
 
 
 def main() -> None:
@@ -346,12 +377,14 @@ def main() -> None:
         reference, *others = (profile.name for profile in profiles())
         honest = {name: compare(folder, name, reference, max) for name in others}
         names = sorted(path.stem for path in folder.glob("*.npz"))
+        found = margins(folder, honest, reference)
         cheats = {
             name: compare(folder, name, reference, min) for name in names if name not in (reference, *others)
         }
     show("honest machine", honest)
     show("cheat", cheats)
-    document |= {"honest": honest, "cheats": cheats}
+    show_margins(found)
+    document |= {"honest": honest, "cheats": cheats, "tolerances": found}
     if args.json:
         args.json.write_text(json.dumps(document, indent=1) + "\n")
 

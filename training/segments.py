@@ -23,6 +23,15 @@ MAX_BOUNDARIES = 64
 """Their digests are 2 KiB then, when they are opened. Finding the bad one takes one replay, however many."""
 
 
+def segments_root(sealed: Sequence[bytes]) -> bytes:
+    """What the commitment calls `segments`: it stands for the whole list of sealed digests."""
+    return root_digest("segments", sealed)
+
+
+ONE_SEGMENT = segments_root(())
+"""Of a run that has no boundary inside."""
+
+
 def boundaries(steps: int, most: int, segment: int) -> tuple[int, ...]:
     """After which inner steps a run of `steps` steps has a boundary: at most MAX_BOUNDARIES, rising.
 
@@ -59,11 +68,6 @@ def seal(signer: str, base: bytes, index: int, boundary: bytes) -> bytes:
 def seal_all(signer: str, base: bytes, digests: Sequence[bytes]) -> tuple[bytes, ...]:
     """What a worker opens when its work is disputed: `seal` of each of its boundaries."""
     return tuple(seal(signer, base, index, boundary) for index, boundary in enumerate(digests))
-
-
-def segments_root(sealed: Sequence[bytes]) -> bytes:
-    """What the commitment calls `segments`: it stands for the whole list of sealed digests."""
-    return root_digest("segments", sealed)
 
 
 def first_difference(theirs: Sequence[bytes], mine: Sequence[bytes]) -> int:

@@ -51,6 +51,7 @@ from training.inner import LocalWork
 from training.library import Library
 from training.messages import Commitment, Head
 from training.outer import DivergedError
+from training.segments import seal_all, segments_root
 from training.state import State
 from training.worker import Worker
 from validation.validator import Convict, Declare, Judged, NodeEffect, NodeEvent, Replay, Replayed
@@ -186,6 +187,7 @@ class Performer:
                     parts=contribution.root,
                     loss_micro=loss_micro(work),
                     bandwidth=self._exchange.bandwidth,
+                    segments=segments_root(seal_all(contribution.signer, head.id, work.boundaries)),
                 ),
             )
         )

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from dhtnode.digest import digest
-from dhtnode.manifest import DataSection, InnerSection, Terms
+from dhtnode.manifest import AuditSection, DataSection, InnerSection, Terms
 from dhtnode.records import sign
 from tests.unit.parties import commit, head_of, people, terms
 from validation.commitment import MAX_TOKENS_PER_SAMPLE, find_fault, is_equivocation
@@ -53,6 +53,16 @@ def test_with_shared_data_tokens_are_the_weight() -> None:
     shared = msgspec.structs.replace(terms(), data=DataSection(mode="shared", digest="0" * 64))
     assert fault(shared, weight=SAMPLES) is None
     assert fault(shared, weight=SAMPLES + 1) == "weighs something else than its tokens"
+
+
+def test_boundaries_are_committed_to_where_a_run_has_some() -> None:
+    shared = DataSection(mode="shared", digest="0" * 64)
+    cut = msgspec.structs.replace(terms(), data=shared, audit=AuditSection(segment=4))
+    some, words = digest("segments"), "shows segments of a run that has only one"
+    assert fault(cut, segments=some) is None
+    assert fault(cut, segments=some, steps=5, tokens=40, weight=40) is None
+    assert fault(cut, segments=some, steps=4, tokens=32, weight=32) == words
+    assert fault(segments=some) == words, "private work is not replayed"
 
 
 def test_with_private_data_the_weight_is_the_shard() -> None:

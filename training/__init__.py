@@ -5,6 +5,8 @@ The data's way through a round, from state t to state t + 1:
     state.py      the shared state: one vector, its chunks and its digest
     inner.py      local inner steps; with data.py (which batches), schedule.py (learning rate),
                   optimizer.py, flatten.py (a model as a vector) and tasks/ (what is trained)
+    segments.py   where a local run can be cut, and how its member is bound to the cuts; boundary.py:
+                  the exact state at one
     codec.py      the pseudo-gradient as bytes; contribution.py: digested, and checked on arrival
     partition.py  who reduces which chunks
     reduce.py     the weighted mean, in roster order

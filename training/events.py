@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from dhtnode.records import Body, Signed
 from training.chain import Certificate
 from training.messages import Commitment, Head, Result
+from training.segments import ONE_SEGMENT
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Work:
     loss_micro: int
     bandwidth: int
     """Share of the reduction that this node offers to carry; KiB/s it has lately sent parts at."""
+    segments: bytes = ONE_SEGMENT
+    """Root over the boundaries of the run."""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class Layout:
         entries: list[Entry] = []
         fixed: dict[str, Tensor] = {}
         start = 0
-        for name, tensor in _distinct(module):
+        for name, tensor in distinct(module):
             if tensor.is_floating_point():
                 entries.append(Entry(name, tuple(tensor.shape), start, start + tensor.numel()))
                 start += tensor.numel()
@@ -59,7 +59,7 @@ class Layout:
     def read(self, module: nn.Module) -> Vector:
         """theta_P: a float32 copy of the module's values. Wider types are rounded."""
         theta_P = np.empty(self.elems, np.float32)
-        tensors = dict(_distinct(module))
+        tensors = dict(distinct(module))
         for entry in self.entries:
             flat = tensors[entry.name].detach().reshape(-1).to("cpu", torch.float32)
             theta_P[entry.start : entry.stop] = flat.numpy()
@@ -73,7 +73,7 @@ class Layout:
         """
         if theta_P.shape != (self.elems,):
             raise ValueError(f"a vector of shape {theta_P.shape} for a model of {self.elems} elements")
-        tensors = dict(_distinct(module))
+        tensors = dict(distinct(module))
         with torch.no_grad():
             for entry in self.entries:
                 values = np.array(theta_P[entry.start : entry.stop])
@@ -82,7 +82,7 @@ class Layout:
                 tensors[name].copy_(tensor)
 
 
-def _distinct(module: nn.Module) -> list[tuple[str, Tensor]]:
+def distinct(module: nn.Module) -> list[tuple[str, Tensor]]:
     """Each tensor of the state dict once, sorted by name."""
     seen: set[int] = set()
     distinct: list[tuple[str, Tensor]] = []

@@ -99,6 +99,7 @@ class Gathering:
             tokens=work.tokens,
             weight=work.weight,
             parts=work.parts,
+            segments=work.segments,
             loss_micro=work.loss_micro,
             bandwidth=work.bandwidth,
             device=self._context.device,

@@ -19,6 +19,7 @@ import torch
 from dhtnode.digest import derive
 from dhtnode.manifest import Manifest
 from training import eager
+from training.boundary import BadBoundaryError, Boundary, boundary_digest, capture, restore
 from training.codec import LIMIT, Vector
 from training.data import batch_indices
 from training.flatten import Layout
@@ -26,6 +27,7 @@ from training.genesis import build_model
 from training.optimizer import lift_roots, load_moments, make_optimizer, moment_names, read_moments
 from training.outer import DivergedError
 from training.schedule import lr_factor, nominal_steps, round_factor
+from training.segments import boundaries_of
 from training.state import Shape, State
 from training.tasks import Scores, Shard, Task
 
@@ -45,6 +47,8 @@ class LocalWork:
     arXiv:1602.05629). 0 if no step was done."""
     loss: float | None
     """Mean training loss over the steps, None if no step was done."""
+    boundaries: tuple[bytes, ...] = ()
+    """Digests of the states between its segments, see `training.boundary`; none where nobody replays."""
 
 
 @dataclass(eq=False)
@@ -58,7 +62,14 @@ class LocalRun:
     rates: list[float]
     """Full learning rate of each parameter group."""
     start_P: Vector
-    losses: list[float] = field(default_factory=list)
+    places: frozenset[int]
+    """Steps after which there is a boundary."""
+    steps: int = 0
+    """Inner steps done."""
+    loss_sum: float = 0.0
+    """Of their losses, added one after the other."""
+    boundaries: dict[int, bytes] = field(default_factory=dict)
+    """Digests by step, of those that this run has come by."""
 
 
 def _never() -> bool:
@@ -138,7 +149,34 @@ class Trainer:
         self._layout.write(self._model, state.weights)
         self._model.train()
         rates = [group["lr"] for group in optimizer.param_groups]
-        return LocalRun(state.round_no, shard, peer_id, optimizer, rates, self._layout.read(self._model))
+        start_P, places = self._layout.read(self._model), self._places(state.round_no)
+        return LocalRun(state.round_no, shard, peer_id, optimizer, rates, start_P, places)
+
+    def begin_at(self, boundary: Boundary, state: State, shard: Shard, peer_id: str) -> LocalRun:
+        """A local round from a boundary inside it on, with the same bits as if its first steps were done.
+
+        Args:
+            boundary: of that round of that peer; its digest has been checked.
+            state: the shared state that the round started from.
+            shard: what it trains on.
+            peer_id: whose work it is.
+
+        Raises:
+            BadBoundaryError: it is one of another model, optimizer or round.
+        """
+        local = self.begin(state, shard, peer_id)
+        if boundary.step not in local.places or not math.isfinite(boundary.loss_sum):
+            raise BadBoundaryError(
+                f"no boundary of this round: step {boundary.step}, losses {boundary.loss_sum}"
+            )
+        local.optimizer = make_optimizer(self._manifest.terms.inner, self._model)
+        restore(boundary.content, self._model, local.optimizer)
+        local.steps, local.loss_sum = boundary.step, boundary.loss_sum
+        return local
+
+    def boundary(self, local: LocalRun) -> Boundary:
+        """The exact state that a local run has now. Costs a copy of model and optimizer."""
+        return Boundary(local.steps, local.loss_sum, capture(self._model, local.optimizer))
 
     def step(self, local: LocalRun) -> float:
         """The next inner step; its loss. At most the manifest's H.
@@ -146,15 +184,20 @@ class Trainer:
         Raises:
             DivergedError: the loss is not finite.
         """
-        inner, step = self._manifest.terms.inner, len(local.losses)
+        inner = self._manifest.terms.inner
         first_step = nominal_steps(inner, local.round_no)
-        factor = lr_factor(inner, first_step + step, self._total_steps)
-        factor *= round_factor(inner, step, first_round=local.round_no == 0)
+        factor = lr_factor(inner, first_step + local.steps, self._total_steps)
+        factor *= round_factor(inner, local.steps, first_round=local.round_no == 0)
         for group, rate in zip(local.optimizer.param_groups, local.rates, strict=True):
             group["lr"] = rate * factor
         with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
-            local.losses.append(self._step(local, step))
-        return local.losses[-1]
+            loss = self._step(local, local.steps)
+        local.steps += 1
+        local.loss_sum += loss
+        if local.steps in local.places:
+            where = (local.steps, local.loss_sum)
+            local.boundaries[local.steps] = boundary_digest(*where, self._model, local.optimizer)
+        return loss
 
     def finish(self, local: LocalRun) -> LocalWork:
         """What the steps so far have led to.
@@ -162,7 +205,7 @@ class Trainer:
         Raises:
             DivergedError: the result is not finite, or beyond what the wire carries.
         """
-        terms, steps = self._manifest.terms, len(local.losses)
+        terms, steps = self._manifest.terms, local.steps
         delta_P = np.subtract(local.start_P, self._layout.read(self._model))
         moments = read_moments(local.optimizer, self._model, self._layout, self._moments)
         update_U = np.concatenate([delta_P, moments])
@@ -171,7 +214,9 @@ class Trainer:
         lift_roots(update_U, self.shape.params, self._moments, terms.wire)
         units = steps * terms.inner.batch_size * self._task.units_per_example
         weight = local.shard.examples if terms.data.mode == "private" and steps else units
-        return LocalWork(update_U, steps, units, weight, sum(local.losses) / steps if steps else None)
+        loss = local.loss_sum / steps if steps else None
+        passed = tuple(found for step, found in local.boundaries.items() if step < steps)
+        return LocalWork(update_U, steps, units, weight, loss, passed)
 
     def evaluate(self, state: State, shard: Shard) -> Scores:
         """Judge the shared weights by held-out data."""
@@ -184,6 +229,11 @@ class Trainer:
         """The trainer's own model with the shared weights, in evaluation mode."""
         self._layout.write(self._model, state.weights)
         return self._model.eval()
+
+    def _places(self, round_no: int) -> frozenset[int]:
+        """Steps of a round after which others may want to know the state."""
+        terms = self._manifest.terms
+        return frozenset(boundaries_of(terms, round_no, terms.inner.steps_at(round_no)))
 
     def _step(self, local: LocalRun, step: int) -> float:
         swarm_id, inner = self._manifest.swarm_id, self._manifest.terms.inner

@@ -63,6 +63,8 @@ class Commitment(Body, frozen=True, kw_only=True):
     """Weight in the mean: tokens of this round, or samples of the private shard (FedAvg)."""
     parts: Digest
     """Root over the digests of the encoded chunks, salted with the signer."""
+    segments: Digest
+    """Root over the sealed digests of the run's boundaries; see `training.segments`."""
     loss_micro: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
     """Mean training loss in millionths."""
     bandwidth: Annotated[int, msgspec.Meta(ge=0, le=MAX_BANDWIDTH)]

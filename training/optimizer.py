@@ -64,7 +64,7 @@ def moment_names(inner: InnerSection) -> tuple[str, ...]:
         return ()
     probe = nn.Linear(2, 2, bias=False)
     optimizer = make_optimizer(inner, probe)
-    _prime(optimizer)
+    prime(optimizer)
     kept = optimizer.state[probe.weight]
     names = sorted(name for name, value in kept.items() if _like(value, probe.weight))
     if not names or any(name not in _MOMENTS for name in names):
@@ -81,7 +81,7 @@ def load_moments(
 
     The model's weights may change in the last bit: write them afterwards.
     """
-    _prime(optimizer)
+    prime(optimizer)
     names = _names_of(optimizer)
     for name, parameter, part in _slots(names, model, layout):
         kept = optimizer.state[parameter]
@@ -127,7 +127,7 @@ def lift_roots(update_U: Vector, params: int, names: tuple[str, ...], wire: Wire
             np.maximum(update_U[part], floor[part], out=update_U[part])
 
 
-def _prime(optimizer: torch.optim.Optimizer) -> None:
+def prime(optimizer: torch.optim.Optimizer) -> None:
     """Let the optimizer make its own state: one step with no gradient and no learning rate."""
     rates = [group["lr"] for group in optimizer.param_groups]
     for group in optimizer.param_groups:

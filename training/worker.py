@@ -12,15 +12,17 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from dhtnode.manifest import Manifest
 from training import outer
+from training.boundary import BadBoundaryError, Boundary
 from training.codec import chunk_sizes, decode_all
 from training.contribution import Contribution
 from training.inner import LocalRun, LocalWork, Trainer
 from training.outer import DivergedError
 from training.reduce import reduce_part
+from training.segments import boundaries_of
 from training.state import State
 from training.tasks import Generates, Scores, Shard, Task
 
@@ -35,16 +37,31 @@ SAMPLE_PROMPT = "The "
 SAMPLE_LENGTH = 300
 
 
+@dataclass(frozen=True, eq=False)
+class Reopened:
+    """What a worker shows of its own run when its work is disputed."""
+
+    boundaries: tuple[bytes, ...]
+    """Digests of all its boundaries, unsealed; see `training.segments`."""
+    boundary: Boundary | None
+    """The one that was asked for."""
+
+
 @dataclass(eq=False)
 class _Replay:
-    """Another member's run, in progress or waiting for its turn."""
+    """A run that is done again, from its start or from a boundary: in progress, or waiting for its turn."""
 
     state: State
     peer_id: str
-    steps: int
+    until: int
+    """Inner steps at which it ends."""
+    start: Boundary | None = None
+    keep: int | None = None
+    """Inner steps at which its boundary is kept."""
+    kept: Boundary | None = None
     local: LocalRun | None = None
     work: LocalWork | None = None
-    error: DivergedError | None = None
+    error: DivergedError | BadBoundaryError | None = None
 
     @property
     def done(self) -> bool:
@@ -144,7 +161,55 @@ class Worker:
         """
         if len(self._replays) >= MAX_REPLAYS and not urgent:
             return None
-        replay = _Replay(state, peer_id, steps)
+        return await self._do_again(_Replay(state, peer_id, steps), urgent)
+
+    async def reopen(self, state: State, steps: int, index: int) -> Reopened:
+        """The own run once more, to show what was committed to. Never turned down.
+
+        Args:
+            state: what the work started from.
+            steps: inner steps that were done.
+            index: of the boundary that is wanted, from 0; that at the end of the segment `index`.
+
+        Raises:
+            DivergedError: it leads to nothing finite.
+        """
+        places = boundaries_of(self._manifest.terms, state.round_no, steps)
+        replay = _Replay(state, self._peer_id, steps, keep=places[index] if index < len(places) else None)
+        work = await self._do_again(replay, urgent=True)
+        return Reopened(work.boundaries, replay.kept)
+
+    async def replay_segment(
+        self, state: State, peer_id: str, steps: int, index: int, start: Boundary | None
+    ) -> bytes | LocalWork:
+        """One segment of another member's run, for a jury. Never turned down.
+
+        Args:
+            state: what the whole run started from.
+            peer_id: whose work it was.
+            steps: inner steps of the whole run.
+            index: of the segment, from 0.
+            start: the opened boundary `index` - 1, its digest checked; None for the first segment.
+
+        Returns:
+            Digest of the boundary that the segment ends in, or for the last one the finished work (its
+            `boundaries` are empty).
+
+        Raises:
+            BadBoundaryError: `start` is none of such a run: the worker has committed to garbage.
+            DivergedError: it leads to nothing finite.
+        """
+        places = boundaries_of(self._manifest.terms, state.round_no, steps)
+        if (start.step if start else 0) != (0, *places)[index]:
+            raise BadBoundaryError(f"segment {index} does not begin there")
+        until = (*places, steps)[index]
+        replay = _Replay(state, peer_id, until, start)
+        work = await self._do_again(replay, urgent=True)
+        if replay.local is None or until == steps:
+            return work
+        return replay.local.boundaries[until]
+
+    async def _do_again(self, replay: _Replay, urgent: bool) -> LocalWork:
         if urgent and self._replays:
             self._replays.insert(1, replay)  # the first has the model
         else:
@@ -153,7 +218,7 @@ class Worker:
             await self._in(self._training, self._advance_replay)
         if replay.error is not None:
             raise replay.error
-        return replay.work
+        return cast("LocalWork", replay.work)
 
     async def evaluate(self, state: State) -> Scores:
         """Judge a state by this node's held-out data."""
@@ -202,16 +267,23 @@ class Worker:
         self._twin = self._twin or self._trainer.twin()
         try:
             if replay.local is None:
-                replay.local = self._twin.begin(replay.state, self._shard, replay.peer_id)
-            if len(replay.local.losses) < replay.steps:
+                replay.local = self._begin_again(self._twin, replay)
+            if replay.local.steps < replay.until:
                 self._twin.step(replay.local)
-            if len(replay.local.losses) == replay.steps:
+            if replay.local.steps == replay.keep:
+                replay.kept = self._twin.boundary(replay.local)
+            if replay.local.steps == replay.until:
                 replay.work = self._twin.finish(replay.local)
-        except DivergedError as error:
+        except (DivergedError, BadBoundaryError) as error:
             replay.error = error
         if replay.done:
             self._replays.pop(0)
         self.replay_s += time.monotonic() - start_s
+
+    def _begin_again(self, twin: Trainer, replay: _Replay) -> LocalRun:
+        if replay.start is None:
+            return twin.begin(replay.state, self._shard, replay.peer_id)
+        return twin.begin_at(replay.start, replay.state, self._shard, replay.peer_id)
 
     async def _in(self, executor: ThreadPoolExecutor, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(executor, call)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dhtnode.manifest import Terms
 from dhtnode.records import Signed
 from training.messages import Commitment, Head
+from training.segments import ONE_SEGMENT, boundaries_of
 
 MAX_TOKENS_PER_SAMPLE = 2**20
 """Longest sample that any task may have; bounds what a commitment can claim."""
@@ -32,6 +33,8 @@ def find_fault(commitment: Commitment, head: Head, terms: Terms) -> str | None:
         return f"claims {commitment.tokens} tokens from {samples} samples"
     if commitment.private != (terms.data.mode == "private"):
         return f"says that its data are {_kind(commitment.private)}, the swarm's are {terms.data.mode}"
+    if commitment.segments != ONE_SEGMENT and not boundaries_of(terms, head.number, commitment.steps):
+        return "shows segments of a run that has only one"
     if terms.data.mode == "shared" and commitment.weight != commitment.tokens:
         return "weighs something else than its tokens"
     return None

@@ -48,6 +48,7 @@ from training.events import (
 from training.exchange import Exchange, Received
 from training.library import Library
 from training.messages import Head
+from training.segments import seal_all, segments_root
 from training.state import State
 from training.worker import Worker
 from validation.events import Compare, Convict, Declare, Judged, NodeEffect, NodeEvent, Replay, Rereduce
@@ -182,6 +183,7 @@ class Performer:
                     parts=contribution.root,
                     loss_micro=loss_micro(work),
                     bandwidth=self._exchange.bandwidth,
+                    segments=segments_root(seal_all(contribution.signer, head.id, work.boundaries)),
                 ),
             )
         )

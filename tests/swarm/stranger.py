@@ -26,6 +26,7 @@ from dhtnode.records import Body, canonical, sign
 from training.chain import Certificate, open_certificate
 from training.data import SMALLEST_CHUNK as CHUNK_BYTES
 from training.messages import Commitment, Head, Ready, Result, Vote
+from training.segments import ONE_SEGMENT
 from training.sync import MAX_SYNC_BYTES, SyncReply, open_sync_reply, sync_request
 
 PAUSE_S = 0.1
@@ -60,6 +61,7 @@ class Stranger:
             tokens=tokens,
             weight=tokens,
             parts=os.urandom(32),
+            segments=ONE_SEGMENT,
             loss_micro=1,
             bandwidth=1,
             device="cpu/fp32",

@@ -18,6 +18,7 @@ from training.gathering import RoundContext
 from training.messages import KINDS, Commitment, Head, Result, Vote
 from training.partition import partition
 from training.roster import ordered, quorum
+from training.segments import ONE_SEGMENT
 from validation.commitment import find_fault
 from validation.lottery import Chain
 
@@ -103,6 +104,7 @@ def commit(identity: Identity, head: Head, **changes: Any) -> Signed[Commitment]
         tokens=80,
         weight=80,
         parts=digest("parts", identity.peer_id),
+        segments=ONE_SEGMENT,
         loss_micro=1_000_000,
         bandwidth=100,
         device="cpu/unit",

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from dhtnode.digest import digest
-from dhtnode.manifest import DataSection, InnerSection, Terms
+from dhtnode.manifest import AuditSection, DataSection, InnerSection, Terms
 from dhtnode.records import sign
 from tests.unit.parties import commit, head_of, people, terms
 from validation.commitment import MAX_TOKENS_PER_SAMPLE, find_fault, is_equivocation
@@ -59,6 +59,16 @@ def test_nobody_passes_unverified_work_off_as_verified() -> None:
     shared = msgspec.structs.replace(terms(), data=DataSection(mode="shared", digest="0" * 64))
     assert fault(private=False) == "says that its data are shared, the swarm's are private"
     assert fault(shared, private=True) == "says that its data are private, the swarm's are shared"
+
+
+def test_boundaries_are_committed_to_where_a_run_has_some() -> None:
+    shared = DataSection(mode="shared", digest="0" * 64)
+    cut = msgspec.structs.replace(terms(), data=shared, audit=AuditSection(segment=4))
+    some, words = digest("segments"), "shows segments of a run that has only one"
+    assert fault(cut, segments=some) is None
+    assert fault(cut, segments=some, steps=5, tokens=40, weight=40) is None
+    assert fault(cut, segments=some, steps=4, tokens=32, weight=32) == words
+    assert fault(segments=some) == words, "private work is not replayed"
 
 
 def test_with_private_data_the_weight_is_the_shard() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dhtnode.digest import digest
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
 from dhtnode.records import Body, Signed, sign
@@ -386,7 +388,10 @@ def test_a_founders_reason() -> None:
 
 
 def test_own_commitment_says_what_the_work_was() -> None:
-    record = Table(leader()).gathering.commit(WORK, 2.0)
+    work = replace(WORK, segments=digest("segments"))
+    record = Table(leader()).gathering.commit(work, 2.0)
     assert record.signer == leader().peer_id
-    expected = msgspec.structs.replace(commit(leader(), HEAD).body, parts=bytes(32))
+    expected = msgspec.structs.replace(
+        commit(leader(), HEAD).body, parts=bytes(32), segments=digest("segments")
+    )
     assert record.body == expected

@@ -21,6 +21,7 @@ from dhtnode.records import Body, Signed, canonical, sign
 from training.chain import Certificate, found
 from training.messages import Commitment, Head, Leave, Proposal, Roster, Vote, encode_value, value_digest
 from training.roster import ordered
+from training.segments import ONE_SEGMENT
 from training.sync import SyncReply
 
 PEOPLE = [Identity.from_seed(bytes([seed]) * 32) for seed in range(1, 5)]
@@ -83,6 +84,7 @@ class Played:
             tokens=50,
             weight=50,
             parts=bytes(32),
+            segments=ONE_SEGMENT,
             loss_micro=2_000_000,
             bandwidth=1,
             device="cpu/fp32",

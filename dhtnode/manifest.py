@@ -21,6 +21,8 @@ from dhtnode.digest import digest
 from dhtnode.errors import ConfigError, Exit
 from dhtnode.identity import Identity, is_peer_id, verify
 from dhtnode.records import canonical
+from dhtnode.reward import RewardSection, reward_fault
+from dhtnode.section import Section
 
 FORMAT = 2
 
@@ -31,10 +33,6 @@ NonNegative = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Option = int | float | str | bool | list[float]
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of all sections: unknown keys are errors, values never change."""
 
 
 class TaskSection(Section, frozen=True, kw_only=True):
@@ -165,6 +163,7 @@ class Terms(Section, frozen=True, kw_only=True):
     reduce: ReduceSection = ReduceSection()
     round: RoundSection = RoundSection()
     audit: AuditSection = AuditSection()
+    reward: RewardSection = RewardSection()
     network: NetworkSection = NetworkSection()
 
 
@@ -284,6 +283,9 @@ def _check(terms: Terms, source: str) -> None:
             "is not valid: wire.chunk_elems is no multiple of wire.block_elems",
             "correct wire.chunk_elems",
         )
+    fault = reward_fault(terms.reward, terms.audit.rate)
+    if fault:
+        raise _refused(source, f"is not valid: {fault}", "correct the section [reward]")
     if terms.data.mode == "shared" and terms.data.digest is None:
         raise _refused(
             source, "is not valid: data.digest is missing", "make the manifest with 'dhtnode swarm new'"

@@ -42,7 +42,7 @@ class TaskSection(Section, frozen=True, kw_only=True):
     """`text`, `digits`, or `FILE.py:Class` for a task of your own."""
     code_digest: HexDigest | None = None
     """SHA-256 of FILE.py: members run the same code or do not start."""
-    options: dict[str, Option] = {}
+    options: dict[str, Option] = msgspec.field(default_factory=dict)
     """Options of the task, for `text` the model's sizes."""
 
 

@@ -78,9 +78,9 @@ def reputation_ppm(standing: int) -> int:
     return (standing + 2 * PPM // 5) * PPM // (standing + 2 * PPM)
 
 
-def raised(standing: int, audited: bool, section: RewardSection) -> int:
-    """Standing in ppm after one more accepted round."""
-    return min(standing + (_PASS if audited else _ACCEPTED), section.standing_cap * PPM)
+def raised(standing: int, audited: bool, cap: int) -> int:
+    """Standing in ppm after one more accepted round; at most that of `cap` audits."""
+    return min(standing + (_PASS if audited else _ACCEPTED), cap * PPM)
 
 
 @lru_cache(maxsize=4096)
@@ -103,11 +103,6 @@ def root(value: int, degree: int) -> int:
         if better >= guess:
             return guess
         guess = better
-
-
-def common(standing: int, epoch: int, section: RewardSection) -> int:
-    """What all terms are multiplied by, in ppm of ppm."""
-    return reputation_ppm(standing) * early_ppm(epoch, section.early_epochs)
 
 
 def compute_reward(flop: int, quality: int, common: int, section: RewardSection) -> int:

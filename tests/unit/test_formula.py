@@ -13,7 +13,6 @@ from dhtnode.reward import PPM, RewardSection
 from rewards.formula import (
     COMMON,
     audit_reward,
-    common,
     compute_flop,
     compute_reward,
     data_reward,
@@ -101,11 +100,11 @@ def test_reputation_rises_from_a_fifth_towards_one(standing: int) -> None:
 
 
 def test_standing_counts_audits_and_stops_at_its_cap() -> None:
-    assert raised(0, audited=False, section=PLAIN) * 20 == raised(0, audited=True, section=PLAIN) == PPM
+    assert raised(0, audited=False, cap=20) * 20 == raised(0, audited=True, cap=20) == PPM
     standing = 0
     for _ in range(100):
-        standing = raised(standing, audited=True, section=PLAIN)
-    assert standing == PLAIN.standing_cap * PPM
+        standing = raised(standing, audited=True, cap=20)
+    assert standing == 20 * PPM
 
 
 @given(st.integers(0, 5000), st.integers(1, 200))
@@ -123,8 +122,3 @@ def test_the_early_factor_halves_every_fifty_epochs() -> None:
 @given(st.integers(0, 2**200), st.integers(1, 60))
 def test_roots_are_rounded_down(value: int, degree: int) -> None:
     assert root(value, degree) ** degree <= value < (root(value, degree) + 1) ** degree
-
-
-@given(st.integers(0, 20 * PPM), st.integers(0, 500))
-def test_the_common_factor_is_reputation_times_early(standing: int, epoch: int) -> None:
-    assert common(standing, epoch, PLAIN) == reputation_ppm(standing) * early_ppm(epoch, 50)

@@ -15,6 +15,9 @@ from rewards.entries import ROUND_BYTES, entries_root, epoch_digest, epoch_of
 from rewards.ledger import Ledger, Rules
 from rewards.snapshot import decode_ledger, encode_ledger
 
+LAST = 2**62
+"""No epoch is later."""
+
 
 class Book:
     """One node's ledger. Belongs to the thread that opened the store.
@@ -40,12 +43,12 @@ class Book:
                 self._store.forget_snapshots_from(min(changed))
         return len(new)
 
-    @property
-    def root(self) -> bytes:
-        """Of all entries: equal on two nodes that hold the same."""
+    def root(self, last_epoch: int = LAST) -> bytes:
+        """Of all entries up to an epoch: equal on two nodes that hold the same."""
         digests = {}
         for epoch, digest in self._store.epoch_digests().items():
-            digests[epoch] = digest or self._digest_again(epoch)
+            if epoch <= last_epoch:
+                digests[epoch] = digest or self._digest_again(epoch)
         return entries_root(digests)
 
     def is_sound(self, epoch: int) -> bool:
@@ -59,18 +62,20 @@ class Book:
         return self._store.entries(start.to_bytes(ROUND_BYTES, "big"), end.to_bytes(ROUND_BYTES, "big"))
 
     def ledger(
-        self, followed: Mapping[int, bytes], watched: bytes | None = None, since: int | None = None
+        self, followed: Mapping[int, bytes], watched: tuple[bytes, int] | None = None, last_epoch: int = LAST
     ) -> Ledger:
-        """The ledger after the newest entries.
+        """The ledger at the end of an epoch, or after the newest entries.
 
         Args:
             followed: for each closed round, the id of the head that it ended with.
-            watched: a key whose changes are to be listed.
-            since: list those of this round and later; None for those that are folded anyway.
+            watched: a key, and the round from which on all its changes are to be listed.
+            last_epoch: later ones do not count.
         """
-        epochs = list(self._store.epoch_digests())
-        limit = len(epochs) if since is None else sum(map((since // self._epoch_rounds).__gt__, epochs))
-        ledger, done = self._newest_snapshot(epochs[:limit], followed, watched)
+        epochs = [epoch for epoch in self._store.epoch_digests() if epoch <= last_epoch]
+        usable = epochs
+        if watched is not None:
+            usable = [epoch for epoch in epochs if self._last_round(epoch) < watched[1]]
+        ledger, done = self._newest_snapshot(usable, followed, watched[0] if watched else None)
         gap = next(round_no for round_no in count() if round_no not in followed)
         for epoch in epochs[done:]:
             ledger.fold(self.entries(epoch), followed)

@@ -98,7 +98,7 @@ def bench_store(one: Swarm, repeats: int) -> dict[str, object]:
         path = Path(name) / "node.db"
         with Store.open(path) as store:
             _, add_s = _timed(lambda: Book(store, RULES).add(one.entries))
-            first, first_root_s = _timed(lambda: Book(store, RULES).root)
+            first, first_root_s = _timed(lambda: Book(store, RULES).root())
             folded, first_fold_s = _timed(lambda: Book(store, RULES).ledger(one.followed))
         cold_s, balances_s = [], []
         for _ in range(repeats):
@@ -122,7 +122,7 @@ def bench_store(one: Swarm, repeats: int) -> dict[str, object]:
 
 def _cold_root(path: Path) -> bytes:
     with Store.open(path) as store:
-        return Book(store, RULES).root
+        return Book(store, RULES).root()
 
 
 def _cold_ledger(path: Path, one: Swarm) -> Ledger:

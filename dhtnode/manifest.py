@@ -181,7 +181,7 @@ class Manifest(msgspec.Struct, frozen=True, dict=True):
     @classmethod
     def create(cls, terms: Terms, creator: Identity) -> Manifest:
         """Sign terms. `terms.creator` must be the signer's peer id."""
-        _check(terms, "the new manifest")
+        check_terms(terms, "the new manifest")
         return cls(terms, creator.sign(_signed_form(terms)))
 
     @classmethod
@@ -221,7 +221,7 @@ class Manifest(msgspec.Struct, frozen=True, dict=True):
             raise _refused(
                 source, f"is not valid: {plain_error(error)}", "correct the key and sign again"
             ) from error
-        _check(terms, source)
+        check_terms(terms, source)
         try:
             signature_bytes = bytes.fromhex(signature)
         except ValueError:
@@ -263,7 +263,7 @@ def _without_none(value: Any) -> Any:
     return value
 
 
-def _check(terms: Terms, source: str) -> None:
+def check_terms(terms: Terms, source: str) -> None:
     """What a type can't say."""
     if not is_peer_id(terms.creator):
         raise _refused(

@@ -53,10 +53,10 @@ class RewardSection(Section, frozen=True, kw_only=True):
     """Audits that count for the reputation factor: 20 give 93 %. A guess."""
     epoch_rounds: Rounds = 64
     """Rounds of an epoch: of early factor, audit cap, snapshots, votes and exports. A guess."""
-    early_epochs: Rounds = 50
+    early_epochs: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 50
     """Epochs in which the early contributors' bonus halves; it starts at 100 %. A guess."""
     vesting_rounds: Rounds = 40
-    """Rounds until a credit is its owner's for good; before, it is stake. 2.7 times what deters a cheat at
+    """Rounds until a credit is its owner's for good; before, it is stake. 2.5 times what deters a cheat at
     an audit rate of 1/16, see `least_vesting`."""
     vote_cap_ppm: Annotated[int, msgspec.Meta(ge=1, le=PPM)] = 100_000
     """Largest vote of one key, as a share of all vested credits. A guess."""
@@ -67,15 +67,16 @@ class RewardSection(Section, frozen=True, kw_only=True):
 
 
 def least_vesting(rate: float) -> int:
-    """Rounds of income at stake from which on a cheat loses on average, whatever an audit catches.
+    """Rounds of income at stake from which on a cheat loses on average, whatever it has in mind.
 
-    Who makes up a round's work wins at most one round's income, with probability 1 - rate, and loses
-    the stake of V rounds' income with probability rate: it does not pay while V >= (1 - rate) / rate.
-    The threshold is the classic one of Becker, "Crime and punishment" (1968): the fine times the
-    probability of detection against the gain.
+    Each of the others draws an audit of a round's work by itself, `rate` altogether on average, so
+    nobody comes with probability q <= e^-rate. Who makes up one round's work wins at most one round's
+    income with probability q, and loses V rounds' income otherwise: it does not pay while
+    (1 - q) V >= q. As q / (1 - q) <= 1 / (e^rate - 1) < 1 / rate, V >= 1 / rate is enough. That the fine
+    times the probability of detection has to exceed the gain is Becker, "Crime and punishment" (1968).
     """
     numerator, denominator = rate.as_integer_ratio()
-    return -(-(denominator - numerator) // numerator)
+    return -(-denominator // numerator)
 
 
 def reward_fault(section: RewardSection, audit_rate: float) -> str | None:

@@ -94,15 +94,12 @@ def early_ppm(epoch: int, half_life: int) -> int:
 
 
 def root(value: int, degree: int) -> int:
-    """The integer part of a root, by Newton's method from above."""
-    if value < 2:
-        return value
-    guess = 1 << -(-value.bit_length() // degree)
-    while True:
-        better = ((degree - 1) * guess + value // guess ** (degree - 1)) // degree
-        if better >= guess:
-            return guess
-        guess = better
+    """The integer part of a root, bit by bit from the highest."""
+    found = 0
+    for bit in reversed(range(-(-value.bit_length() // degree))):
+        if (found | 1 << bit) ** degree <= value:
+            found |= 1 << bit
+    return found
 
 
 def compute_reward(flop: int, quality: int, common: int, section: RewardSection) -> int:

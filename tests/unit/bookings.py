@@ -9,7 +9,7 @@ from dhtnode.reward import PPM, RewardSection
 from rewards.entries import ANY_HEAD, NOBODY, Entry, Kind
 from rewards.ledger import Ledger, Rules
 
-SECTION = RewardSection(epoch_rounds=4, vesting_rounds=15, uptime_rounds=8)
+SECTION = RewardSection(epoch_rounds=4, vesting_rounds=16, uptime_rounds=8)
 PARAMETERS = 10**6
 RULES = Rules(SECTION, PARAMETERS, audit_rate_ppm=PPM // 16)
 KEYS = [digest("key", number) for number in range(5)]

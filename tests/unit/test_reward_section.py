@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
+from math import exp
 from typing import Any
 
 import msgspec
@@ -26,7 +26,7 @@ def test_the_defaults_fit_together() -> None:
     ("changes", "named"),
     [
         ({"rarity_least_ppm": 5_000_000}, "rarity_least_ppm"),
-        ({"vesting_rounds": 14}, "at least 15"),
+        ({"vesting_rounds": 15}, "at least 16"),
         ({"export_keys": ("nobody",)}, "no peer id"),
         ({"export_keys": (KEYS[0], KEYS[0])}, "twice"),
         ({"export_keys": KEYS, "export_quorum": 4}, "export_quorum"),
@@ -49,8 +49,13 @@ def test_without_audits_no_stake_is_asked_for() -> None:
     assert reward_fault(RewardSection(vesting_rounds=1), 0.0) is None
 
 
-@given(st.floats(min_value=1e-4, max_value=1.0))
-def test_the_least_stake_is_the_first_at_which_cheating_loses(rate: float) -> None:
-    p, vesting = Fraction(rate), least_vesting(rate)
-    assert p * vesting >= 1 - p
-    assert vesting == 0 or p * (vesting - 1) < 1 - p
+@given(st.floats(min_value=1e-4, max_value=1.0), st.integers(2, 64))
+def test_the_least_stake_is_enough_for_any_number_of_auditors(rate: float, auditors: int) -> None:
+    unseen = (1 - rate / auditors) ** auditors
+    assert (1 - unseen) * least_vesting(rate) >= unseen
+
+
+@given(st.floats(min_value=1e-4, max_value=0.1))
+def test_the_least_stake_is_not_far_above_what_is_needed(rate: float) -> None:
+    unseen = exp(-rate)
+    assert (1 - unseen) * (least_vesting(rate) - 2) < unseen

@@ -6,11 +6,11 @@ import random
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dhtnode.reward import PPM
-from rewards.entries import ANY_HEAD, EntrySet, until_round
+from rewards.entries import ANY_HEAD, Entry, EntrySet, unpacked, until_round
 from rewards.formula import early_ppm, reputation_ppm
 from rewards.snapshot import balances_digest, decode_ledger, encode_ledger
 from tests.unit.bookings import (
@@ -30,6 +30,7 @@ from tests.unit.bookings import (
     reduction,
     work,
 )
+from tests.unit.naive_ledger import NaiveLedger
 
 EPOCH = SECTION.epoch_rounds
 FULL = 6 * TOKENS * PARAMETERS * PPM // 10**12
@@ -111,6 +112,21 @@ def _with_next_round(here: list[bytes], packed: list[bytes]) -> object:
     ledger = fold(EntrySet(EPOCH, here).packed)
     ledger.next_round = fold(EntrySet(EPOCH, packed).packed).next_round
     return ledger
+
+
+@settings(max_examples=60, deadline=None)
+@given(histories)
+def test_the_fold_agrees_with_a_ledger_that_counts_everything_again(packed: list[bytes]) -> None:
+    naive = NaiveLedger([Entry(*line) for one in packed for line in unpacked(one)], FOLLOWED, RULES)
+    ledger = fold(EntrySet(EPOCH, packed).packed)
+    for key in KEYS:
+        balance = ledger.account(key).balance(ROUNDS)
+        assert naive.balance(key, ROUNDS) == {
+            "vested": balance.vested,
+            "stake": balance.stake,
+            "burned": balance.burned,
+            "forfeited": balance.forfeited,
+        }
 
 
 def test_rounds_do_not_go_back() -> None:

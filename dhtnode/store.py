@@ -244,6 +244,11 @@ class Store:
         """An epoch has changed: what was made of it and of later ones is worth nothing."""
         self._write("UPDATE epoch SET head = NULL, snapshot = NULL WHERE number >= ?", number)
 
+    def fold_entries_away(self, end: bytes, epoch: int) -> None:
+        """Drop the entries before `end`, and all snapshots before that of the epoch which ends there."""
+        self._write("DELETE FROM entry WHERE packed < ?", end)
+        self._write("UPDATE epoch SET head = NULL, snapshot = NULL WHERE number < ?", epoch)
+
     # Promises: on the disk before we speak
 
     def journal(self, round_no: int, key: str, value: bytes) -> None:

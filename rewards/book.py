@@ -3,6 +3,9 @@
 The root is read from the digests, without the entries; balances are folded from the newest snapshot
 that still holds. A new entry takes away the digest of its own epoch and all snapshots from there on. A
 snapshot names the head on which it was made: on another chain it does not hold.
+
+A ledger would grow for ever, so old epochs are folded away: their digests and the balances at their end
+stay, their entries go, and no more are taken in. Nodes should do so only with epochs whose digests agree.
 """
 
 from __future__ import annotations
@@ -17,6 +20,13 @@ from rewards.snapshot import decode_ledger, encode_ledger
 
 LAST = 2**62
 """No epoch is later."""
+_FIRST_EPOCH = "ledger.first_epoch"
+
+
+class FoldedAwayError(Exception):
+    """The entries that this would take are gone: the chain has left what the balances were made of, or
+    somebody asks for what was long ago.
+    """
 
 
 class Book:
@@ -33,9 +43,11 @@ class Book:
         self._epoch_rounds = rules.section.epoch_rounds
 
     def add(self, entries: Iterable[bytes]) -> int:
-        """Keep packed entries. Returns how many are new."""
+        """Keep packed entries, but for those of epochs that are folded away. Returns how many are new."""
         with self._store.batch():
-            new = [entry for entry in entries if self._store.add_entry(entry)]
+            first = self.first_epoch
+            late = (entry for entry in entries if epoch_of(entry, self._epoch_rounds) >= first)
+            new = [entry for entry in late if self._store.add_entry(entry)]
             changed = {epoch_of(entry, self._epoch_rounds) for entry in new}
             for epoch in changed:
                 self._store.set_epoch(StoredEpoch(epoch, None, None, None))
@@ -54,7 +66,11 @@ class Book:
     def is_sound(self, epoch: int) -> bool:
         """Whether an epoch's entries are those that its digest was made of: for idle moments."""
         kept = self._store.epoch(epoch)
-        return kept is None or kept.digest in (None, epoch_digest(epoch, self.entries(epoch)))
+        return (
+            kept is None
+            or epoch < self.first_epoch
+            or kept.digest in (None, epoch_digest(epoch, self.entries(epoch)))
+        )
 
     def entries(self, epoch: int) -> bytes:
         """All entries of an epoch, packed, in canonical order."""
@@ -70,6 +86,9 @@ class Book:
             followed: for each closed round, the id of the head that it ended with.
             watched: a key, and the round from which on all its changes are to be listed.
             last_epoch: later ones do not count.
+
+        Raises:
+            FoldedAwayError: what it asks for can't be told any more.
         """
         epochs = [epoch for epoch in self._store.epoch_digests() if epoch <= last_epoch]
         usable = epochs
@@ -83,6 +102,24 @@ class Book:
                 self._keep_snapshot(epoch, ledger, followed[self._last_round(epoch)])
         return ledger
 
+    @property
+    def first_epoch(self) -> int:
+        """The first that is not folded away."""
+        return int.from_bytes(self._store.fact(_FIRST_EPOCH) or b"", "big")
+
+    def fold_away(self, epoch: int, followed: Mapping[int, bytes]) -> bool:
+        """Forget the entries up to the end of an epoch. Returns False, and does not, without its balances."""
+        kept = self._store.epoch(epoch)
+        head = followed.get(self._last_round(epoch))
+        if kept is None or kept.snapshot is None or kept.head != head:
+            return False
+        self.root(epoch)  # the digests of all these epochs are on the disk afterwards
+        end = (epoch + 1) * self._epoch_rounds
+        with self._store.batch():
+            self._store.fold_entries_away(end.to_bytes(ROUND_BYTES, "big"), epoch)
+            self._store.set_fact(_FIRST_EPOCH, (epoch + 1).to_bytes(8, "big"))
+        return True
+
     def _newest_snapshot(
         self, epochs: list[int], followed: Mapping[int, bytes], watched: bytes | None
     ) -> tuple[Ledger, int]:
@@ -91,6 +128,8 @@ class Book:
             kept = self._store.epoch(epochs[place])
             if kept and kept.snapshot and kept.head == followed.get(self._last_round(kept.number)):
                 return decode_ledger(kept.snapshot, self._rules, watched), place + 1
+        if self.first_epoch:
+            raise FoldedAwayError(f"epochs before {self.first_epoch} are folded away")
         return Ledger(self._rules, watched), 0
 
     def _keep_snapshot(self, epoch: int, ledger: Ledger, head: bytes) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dhtnode.digest import digest
 from dhtnode.store import Store
-from rewards.book import Book
+from rewards.book import Book, FoldedAwayError
 from rewards.entries import EntrySet, epoch_of
 from rewards.ledger import Ledger
 from rewards.snapshot import balances_digest
@@ -139,3 +139,50 @@ def test_an_epoch_that_is_over_can_be_told_again(store: Store) -> None:
     assert balances_digest(book.ledger(FOLLOWED, last_epoch=2)) == balances_digest(fold(b"".join(earlier)))
     assert book.root(last_epoch=2) == EntrySet(EPOCH, earlier).root
     assert (balances_digest(book.ledger(FOLLOWED)), book.root()) == (newest, root)
+
+
+# Old epochs
+
+
+def test_what_is_folded_away_stays_in_root_and_balances(store: Store) -> None:
+    book = Book(store, RULES)
+    book.add(STEADY)
+    newest, root = balances_digest(book.ledger(FOLLOWED)), book.root()
+    assert book.fold_away(3, FOLLOWED)
+    assert b"".join(map(book.entries, range(4))) == b""
+    assert (balances_digest(book.ledger(FOLLOWED)), book.root()) == (newest, root)
+    assert all(map(book.is_sound, range(ROUNDS // EPOCH)))
+
+
+def test_what_comes_for_an_epoch_that_is_folded_away_is_not_taken_in(store: Store) -> None:
+    book = Book(store, RULES)
+    book.add(STEADY)
+    newest, root = balances_digest(book.ledger(FOLLOWED)), book.root()
+    book.fold_away(3, FOLLOWED)
+    assert book.add([STEADY[0], case(9, 0).packed]) == 0
+    assert (balances_digest(book.ledger(FOLLOWED)), book.root()) == (newest, root)
+    book.add([case(17, 0).packed])
+    whole = b"".join(sorted([*STEADY, case(17, 0).packed]))
+    assert balances_digest(book.ledger(FOLLOWED)) == balances_digest(fold(whole))
+
+
+def test_an_epoch_without_balances_is_not_folded_away(store: Store) -> None:
+    book = Book(store, RULES)
+    book.add(STEADY)
+    assert not book.fold_away(3, FOLLOWED)
+    book.ledger(FOLLOWED)
+    assert not book.fold_away(3, FOLLOWED | {15: digest("elsewhere")})
+    assert book.first_epoch == 0
+
+
+def test_what_can_not_be_told_any_more_is_not_made_up(store: Store) -> None:
+    book = Book(store, RULES)
+    book.add(STEADY)
+    book.ledger(FOLLOWED)
+    book.fold_away(3, FOLLOWED)
+    with pytest.raises(FoldedAwayError, match="epochs before 4"):
+        book.ledger(FOLLOWED | {round_no: digest("elsewhere", round_no) for round_no in range(10, ROUNDS)})
+    with pytest.raises(FoldedAwayError):
+        book.ledger(FOLLOWED, last_epoch=1)
+    with pytest.raises(FoldedAwayError):
+        book.ledger(FOLLOWED, watched=(KEYS[0], 2))

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dhtnode.digest import derive
+from dhtnode.manifest import DataSection
 from dhtnode.records import Body, Count, Signed
 from dhtnode.reward import PPM, RewardSection
 from rewards.entries import raw_key
@@ -142,7 +143,7 @@ def register(registrations: Iterable[Signed[Registration]], chunks: int, section
 
     Args:
         registrations: verified, each once.
-        chunks: chunks that training draws from (not the held-out end); 0 in private mode.
+        chunks: see `training_chunks`.
         section: the manifest's.
     """
     taken = 0
@@ -161,6 +162,11 @@ def register(registrations: Iterable[Signed[Registration]], chunks: int, section
         claims.append(Claim(body.round, record.id, raw_key(record.signer), body.domain, size, duplicate))
         earlier.append(body)
     return Registry(claims, chunks, section)
+
+
+def training_chunks(data: DataSection) -> int:
+    """Chunks of a shared dataset that hold nothing but training data; 0 in private mode."""
+    return int((1 - data.held_out) * data.total_bytes) // data.chunk_bytes if data.mode == "shared" else 0
 
 
 def contained_ppm(shard: Registration, other: Registration) -> int:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dhtnode.manifest import Terms
 from dhtnode.reward import PPM, RewardSection
 from rewards.accounts import TERMS, Account, Balance, Change
 from rewards.data import NO_DATA, Registry
@@ -44,6 +45,11 @@ class Rules:
     audit_rate_ppm: int
     registry: Registry = NO_DATA
     """Who owns which data."""
+
+
+def rules_of(terms: Terms, parameters: int, registry: Registry = NO_DATA) -> Rules:
+    """The rules of a swarm; `parameters` of its model."""
+    return Rules(terms.reward, parameters, round(terms.audit.rate * PPM), registry)
 
 
 class Ledger:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dhtnode.manifest import DataSection
 from dhtnode.records import Signed, open_record, sign
 from dhtnode.reward import PPM, RewardSection
 from rewards.data import (
@@ -21,6 +22,7 @@ from rewards.data import (
     contained_ppm,
     register,
     sketch,
+    training_chunks,
 )
 from rewards.entries import raw_key
 from rewards.ledger import Rules
@@ -52,7 +54,7 @@ claims_ = st.lists(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(claims_, st.randoms(use_true_random=False))
 def test_every_chunk_has_one_owner_whatever_the_order(
     records: list[Signed[Registration]], chance: random.Random
@@ -69,7 +71,7 @@ def test_every_chunk_has_one_owner_whatever_the_order(
     assert register(records, CHUNKS, SECTION).claims == registry.claims
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(claims_, st.integers(0, 10**12))
 def test_no_more_tokens_are_used_than_were_trained_on(
     records: list[Signed[Registration]], tokens: int
@@ -88,6 +90,12 @@ def test_a_shard_that_is_claimed_twice_counts_once() -> None:
 
 def test_the_held_out_end_earns_nothing() -> None:
     assert register([registered(0, first=CHUNKS)], CHUNKS, SECTION).claims == ()
+
+
+def test_the_end_of_a_dataset_is_held_out() -> None:
+    data = DataSection(mode="shared", total_bytes=1_050_000, chunk_bytes=100_000, held_out=0.1)
+    assert training_chunks(data) == 9
+    assert training_chunks(DataSection(mode="private", total_bytes=1_050_000)) == 0
 
 
 def test_a_claim_counts_from_its_round_on() -> None:

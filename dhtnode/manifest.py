@@ -264,7 +264,7 @@ def _without_none(value: Any) -> Any:
 
 
 def check_terms(terms: Terms, source: str) -> None:
-    """What a type can't say."""
+    """Check what a type can't say. Raises as `Manifest.load`."""
     if not is_peer_id(terms.creator):
         raise _refused(
             source, "is not valid: creator is not a peer id", "use the peer id of its creator's node"

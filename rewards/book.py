@@ -34,7 +34,7 @@ class Book:
 
     Args:
         store: the node's.
-        rules: of its swarm.
+        rules: of its swarm, with a registry of all the shards that are in it.
     """
 
     def __init__(self, store: Store, rules: Rules) -> None:

@@ -12,7 +12,6 @@ digests of its epochs: a new entry changes one of them, and a stored root is loa
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum
 from struct import Struct
@@ -28,7 +27,6 @@ _LAYOUT = Struct(">QB32s32s32s32sQI")
 ENTRY_BYTES = _LAYOUT.size
 """149."""
 ROUND_BYTES = 8
-MAX_AMOUNT = 2**63
 
 
 class Kind(IntEnum):
@@ -147,14 +145,3 @@ class EntrySet:
 
 def epoch_of(entry: bytes, epoch_rounds: int) -> int:
     return int.from_bytes(entry[:ROUND_BYTES], "big") // epoch_rounds
-
-
-def until_round(entries: bytes, round_no: int) -> bytes:
-    """Those of sorted packed entries that are of rounds before `round_no`."""
-    places = range(len(entries) // ENTRY_BYTES)
-    end = bisect_left(places, round_no, key=lambda place: _round_at(entries, place * ENTRY_BYTES))
-    return entries[: end * ENTRY_BYTES]
-
-
-def _round_at(entries: bytes, start: int) -> int:
-    return int.from_bytes(entries[start : start + ROUND_BYTES], "big")

@@ -111,12 +111,13 @@ class Ledger:
         """All members' balances at a round that is not before the last one booked, by key."""
         return [self.accounts[key].balance(round_no) for key in sorted(self.accounts)]
 
-    def credit(self, account: Account, term: int, round_no: int, amount: int, record: bytes) -> None:
-        """Book what was earned."""
+    def credit(self, account: Account, term: int, round_no: int, amount: int, record: bytes) -> int:
+        """Book what was earned. Returns what was credited: nothing to an outlaw."""
         credited = account.stake.earn(round_no, amount)
         account.by_term[term] += credited
         if account.key == self._watched:
             self.changes.append(Change(round_no, TERMS[term], credited, record))
+        return credited
 
     def burn(self, account: Account, round_no: int, record: bytes) -> None:
         """Take a stake."""
@@ -141,7 +142,7 @@ class _Round:
         """Whose work is in, and how many tokens."""
         self._passed: set[bytes] = set()
         self._compute = 0
-        """Micro-credits for all of that work."""
+        """Micro-credits that were credited for it."""
         self._shared = False
         """Whether the expected audits have been shared out."""
 
@@ -155,8 +156,7 @@ class _Round:
         self._work.append((account, tokens))
         flop = compute_flop(tokens, rules.parameters)
         amount = compute_reward(flop, quality, account.reputation * self._early, rules.section)
-        self._compute += amount
-        self._ledger.credit(account, COMPUTE, self.number, amount, record)
+        self._compute += self._ledger.credit(account, COMPUTE, self.number, amount, record)
 
     def audit(self, key: bytes, record: bytes, worker: bytes, tokens: int, ppm: int) -> None:
         self._share_tickets()
@@ -201,9 +201,11 @@ class _Round:
             account.expect((total - own) // others, self._epoch)
 
     def _pay_data(self) -> None:
-        """The round's tokens came from the registered shards in proportion to their sizes."""
+        """The tokens of sound work came from the registered shards in proportion to their sizes."""
         section = self._rules.section
-        tokens = {account.key: tokens for account, tokens in self._work}
+        tokens = {
+            account.key: tokens for account, tokens in self._work if self.number >= account.stake.outlaw_until
+        }
         used = self._rules.registry.used(self.number, tokens)
         amounts = []
         for use in used:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from dhtnode.digest import digest
 from dhtnode.reward import PPM, RewardSection
-from rewards.entries import ANY_HEAD, NOBODY, Entry, Kind
+from rewards.entries import ANY_HEAD, NOBODY, Entry, Kind, unpacked
 from rewards.ledger import Ledger, Rules
 
 SECTION = RewardSection(epoch_rounds=4, vesting_rounds=16, uptime_rounds=8)
@@ -63,3 +63,8 @@ def fold(packed: bytes, rules: Rules = RULES, watched: bytes | None = None) -> L
 
 def booked(*lines: Entry, watched: bytes | None = None, rules: Rules = RULES) -> Ledger:
     return fold(b"".join(sorted(line.packed for line in lines)), rules, watched)
+
+
+def before(packed: list[bytes], round_no: int) -> list[bytes]:
+    """Those of rounds before one."""
+    return [one for one in packed if next(unpacked(one)).round < round_no]

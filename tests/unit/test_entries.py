@@ -18,7 +18,6 @@ from rewards.entries import (
     peer_of,
     raw_key,
     unpacked,
-    until_round,
 )
 from tests.unit.bookings import KEYS, SECTION, case, histories, work
 from tests.unit.parties import person
@@ -91,13 +90,6 @@ def test_the_root_follows_from_the_digests_of_the_epochs(packed: list[bytes]) ->
         by_epoch.setdefault(next(unpacked(one)).round // EPOCH, []).append(one)
     digests = {epoch: epoch_digest(epoch, b"".join(sorted(some))) for epoch, some in by_epoch.items()}
     assert entries_root(digests) == EntrySet(EPOCH, packed).root
-
-
-@settings(deadline=None)
-@given(histories, st.integers(0, 30))
-def test_the_rounds_before_one(packed: list[bytes], round_no: int) -> None:
-    earlier = [one for one in packed if next(unpacked(one)).round < round_no]
-    assert until_round(EntrySet(EPOCH, packed).packed, round_no) == EntrySet(EPOCH, earlier).packed
 
 
 def test_a_member_is_known_by_its_raw_key() -> None:

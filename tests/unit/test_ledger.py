@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dhtnode.reward import PPM
-from rewards.entries import ANY_HEAD, Entry, EntrySet, unpacked, until_round
+from rewards.entries import ANY_HEAD, Entry, EntrySet, unpacked
 from rewards.formula import early_ppm, reputation_ppm
 from rewards.snapshot import balances_digest, decode_ledger, encode_ledger
 from tests.unit.bookings import (
@@ -23,6 +23,7 @@ from tests.unit.bookings import (
     SECTION,
     TOKENS,
     audit,
+    before,
     booked,
     case,
     fold,
@@ -75,7 +76,7 @@ def test_a_fold_goes_on_from_a_snapshot(packed: list[bytes], cuts: list[int]) ->
     entries = EntrySet(EPOCH, packed).packed
     ledger, done = fold(b""), 0
     for cut in [*sorted(cuts), ROUNDS]:
-        part = until_round(entries, cut)
+        part = EntrySet(EPOCH, before(packed, cut)).packed
         ledger.fold(part[done:], FOLLOWED)
         ledger.balances(cut)
         ledger, done = decode_ledger(encode_ledger(ledger), RULES), len(part)

@@ -26,7 +26,7 @@ from rewards.data import (
 )
 from rewards.entries import raw_key
 from rewards.ledger import Rules
-from tests.unit.bookings import KEYS, PARAMETERS, TOKENS, booked, work
+from tests.unit.bookings import KEYS, PARAMETERS, TOKENS, booked, case, work
 from tests.unit.parties import SWARM, person
 
 SECTION = RewardSection()
@@ -135,6 +135,13 @@ def test_the_ledger_pays_owners_and_never_more_than_the_training() -> None:
     larger = Rules(SECTION, 1000 * PARAMETERS, PPM // 16, rules.registry)
     uncapped = booked(work(0, 0), work(0, 1), rules=larger)
     assert uncapped.account(owner).by_term[1] == 2 * TOKENS // 1000 * PPM * 2 // 5  # reputation 0.2, early 2
+
+
+def test_false_work_uses_no_data() -> None:
+    rules = Rules(SECTION, 1000 * PARAMETERS, 0, register([registered(7, chunks=CHUNKS)], CHUNKS, SECTION))
+    owner = raw_key(person(7).peer_id)
+    honest = booked(work(0, 0), rules=rules).account(owner).by_term[1]
+    assert booked(work(0, 0), work(0, 1), case(0, 1), rules=rules).account(owner).by_term[1] == honest > 0
 
 
 # Sketches

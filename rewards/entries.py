@@ -39,7 +39,8 @@ class Kind(IntEnum):
     WORK = 3
     """A commitment whose work is in the round. `amount`: tokens; `ppm`: quality."""
     AUDIT = 4
-    """A verdict. `other`: the worker; `amount`: tokens replayed; `ppm`: 1,000,000 for a pass, else 0."""
+    """A verdict. `other`: whose work was replayed, so many tokens: `amount`; `ppm`: 1,000,000 if it speaks
+    for that work, else 0."""
     REDUCTION = 5
     """A result. `amount`: bytes of senders."""
 

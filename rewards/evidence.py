@@ -8,7 +8,8 @@ reason.
 No record says yet how far clipping pulled an update in, so quality counts only what was late; and no
 verdict says when it was signed, so one counts as on time if it was taken in at all: nodes refuse those
 on rounds that are older than `validation.docket.ROUNDS_KEPT`. Audits of a result look at a chunk or two and
-are not paid.
+are not paid. Who has replayed work for one ticket may say more with it: what has no ticket of its own earns
+nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from training.chain import Certificate
 from training.gathering import capped
 from training.messages import Commitment, Head, Result, Roster, encode_value, value_digest
 from training.partition import partition
-from validation.cases import Case
+from validation.cases import Case, fits
 from validation.lottery import obliged, opens
 from validation.messages import Verdict
 
@@ -115,7 +116,7 @@ def verdict_entry(
     if fault or work is None:
         raise RemoteProtocolError(verdict.signer, "bad-verdict", fault or "about work of another round")
     speaks_for = PPM if target is work and verdict.body.outcome == "pass" else 0
-    worker, tokens = raw_key(target.signer), work.body.tokens
+    worker, tokens = raw_key(work.signer), work.body.tokens
     line = (verdict.id, closed.certificate.id, raw_key(verdict.signer), worker, tokens, speaks_for)
     return Entry(closed.number, Kind.AUDIT, *line)
 
@@ -178,15 +179,15 @@ def _verdict_fault(
 ) -> str | None:
     """Why a verdict earns nothing, or None."""
     head, body = closed.certificate.head, verdict.body
-    if (body.base, body.round, body.target) != (closed.certificate.id, closed.number, target.id):
+    if not fits(body, target, closed.certificate):
         return "about another round or record"
     if isinstance(target.body, Commitment) and target.id not in head.accepted:
         return "the round did not take this work in"
     own = closed.by_signer.get(verdict.signer)
-    if own is None or own.id not in head.accepted or verdict.signer in (body.worker, target.signer):
+    if own is None or own.id not in head.accepted or verdict.signer == target.signer:
         return "by somebody who may not judge this"
-    if body.worker != target.signer or not opens(body.preimage, own.body.link):
-        return "it names another worker, or does not open its signer's commitment"
+    if not opens(body.preimage, own.body.link):
+        return "it does not open its signer's commitment"
     most = 1 / max(1, len(head.accepted) - 1)
     if body.role == "audit" and not obliged(body.preimage, closed.certificate.id, target.id, most):
         return "its signer had drawn no ticket, not even for a newcomer's work"

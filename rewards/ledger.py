@@ -129,8 +129,6 @@ class Ledger:
 class _Round:
     """One round while it is booked."""
 
-    __slots__ = ("_compute", "_early", "_epoch", "_ledger", "_passed", "_rules", "_shared", "_work", "number")
-
     def __init__(self, ledger: Ledger, number: int) -> None:
         self.number = number
         self._ledger = ledger
@@ -141,6 +139,8 @@ class _Round:
         self._work: list[tuple[Account, int]] = []
         """Whose work is in, and how many tokens."""
         self._passed: set[bytes] = set()
+        self._replayed: set[tuple[bytes, bytes]] = set()
+        """Who has been paid for replaying whose work: one replay may settle several verdicts."""
         self._compute = 0
         """Micro-credits that were credited for it."""
         self._shared = False
@@ -164,7 +164,9 @@ class _Round:
         account = self._ledger.account(key)
         if ppm == PPM and self.number >= account.stake.outlaw_until:
             self._passed.add(worker)
-        paid = account.payable(tokens, self._epoch, rules.section.audit_cap_ppm)
+        again = (key, worker) in self._replayed
+        self._replayed.add((key, worker))
+        paid = 0 if again else account.payable(tokens, self._epoch, rules.section.audit_cap_ppm)
         flop = compute_flop(paid, rules.parameters)
         common = account.reputation * self._early
         amount = audit_reward(flop, self._uptime(account), common, rules.section)

@@ -7,8 +7,9 @@ from typing import cast
 
 import pytest
 
+from dhtnode.errors import RemoteProtocolError
 from dhtnode.records import Body, Signed
-from rewards.entries import EntrySet, raw_key
+from rewards.entries import Entry, EntrySet, raw_key
 from rewards.evidence import (
     ClosedRound,
     case_entry,
@@ -98,12 +99,26 @@ def played(seed: int, loss: float = 0.0, cheats: bool = False) -> tuple[World, A
 def entries(archive: Archive, rounds: dict[bytes, ClosedRound], world: World) -> list[bytes]:
     section = world.terms.reward
     lines = [line for closed in rounds.values() for line in round_entries(closed, BYTES_K, section)]
-    for verdict in archive.verdicts_heard.values():
-        closed = rounds.get(verdict.body.base)
-        if closed is not None:
-            lines.append(verdict_entry(closed, verdict, closed.by_id[verdict.body.target]))
+    lines += paid_verdicts(archive, rounds)
     lines += map(case_entry, archive.all_cases.values())
     return [line.packed for line in lines]
+
+
+def paid_verdicts(archive: Archive, rounds: dict[bytes, ClosedRound]) -> list[Entry]:
+    """Of those that nodes took in; what earns nothing lacks a ticket of its own, and is the smaller part."""
+    heard, paid, refused = archive.verdicts_heard, [], []
+    for verdict in heard.values():
+        closed = rounds.get(verdict.body.base)
+        if closed is None or verdict.body.about == "reduction":
+            continue
+        target = closed.by_id.get(verdict.body.target) or heard[verdict.body.target]
+        try:
+            paid.append(verdict_entry(closed, verdict, target))
+        except RemoteProtocolError as error:
+            refused.append(error.detail)
+    assert all("no ticket" in detail for detail in refused)
+    assert len(refused) < len(paid)
+    return paid
 
 
 def newest(world: World) -> bytes:

@@ -85,6 +85,8 @@ class NaiveLedger:
             for one in self.of(Kind.AUDIT, audit.key)
             if one < audit and one.round // epoch_rounds == audit.round // epoch_rounds
         ]
+        if any((one.round, one.other) == (audit.round, audit.other) for one in before):
+            return 0
         paid = sum(self.audited(one) for one in before)
         cap = self.tickets(audit.key, audit.round) * self.rules.section.audit_cap_ppm // PPM**2
         return min(audit.amount, max(0, max(audit.amount, cap) - paid))

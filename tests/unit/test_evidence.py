@@ -28,7 +28,7 @@ from tests.unit.parties import CHUNKS, SWARM, by_id, certified, commit, head_of,
 from training.chain import Certificate, found
 from training.events import Plan
 from training.messages import Commitment, Head, Result, Roster, encode_value, value_digest
-from validation.cases import equivocation_case
+from validation.cases import SUBJECTS, equivocation_case
 from validation.lottery import Chain, obliged
 from validation.messages import Verdict
 
@@ -169,9 +169,11 @@ def verdict(auditor: Identity, of: Signed[Any], **changes: Any) -> Signed[Verdic
     body = Verdict(
         round=7,
         base=CERTIFICATE.id,
+        about=SUBJECTS[of.body.KIND],
         target=of.id,
         worker=of.signer,
         outcome="pass",
+        distance=None,
         role="audit",
         preimage=Chain(auditor, SWARM).preimage(7),
         replayed=digest("replayed", auditor.peer_id),
@@ -196,7 +198,7 @@ def test_an_auditor_is_checked_by_doing_the_work_once_more() -> None:
     others = [person for person in PEOPLE if person.peer_id not in (AUDITOR.peer_id, TARGET.signer)]
     second = verdict(others[0], first, role="jury")
     entry = verdict_entry(ROUND, second, first)
-    assert (entry.amount, entry.other, entry.ppm) == (80, raw_key(AUDITOR.peer_id), 0)
+    assert (entry.amount, entry.other, entry.ppm) == (80, raw_key(TARGET.signer), 0)
 
 
 def test_a_jury_needs_no_ticket() -> None:
@@ -212,7 +214,8 @@ def test_a_jury_needs_no_ticket() -> None:
         ({"round": 8}, "another round"),
         ({"base": digest("x")}, "another round"),
         ({"target": digest("x")}, "another round or record"),
-        ({"worker": people(6)[5].peer_id}, "another worker"),
+        ({"worker": people(6)[5].peer_id}, "another round or record"),
+        ({"about": "audit"}, "another round or record"),
         ({"preimage": digest("x")}, "does not open"),
     ],
 )

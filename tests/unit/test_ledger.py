@@ -214,6 +214,14 @@ def test_a_single_audit_is_always_paid() -> None:
     assert ledger.account(KEYS[0]).audited == TOKENS
 
 
+def test_one_replay_that_settles_two_verdicts_is_paid_once() -> None:
+    """The work itself, and another auditor's word on it."""
+    first = audit(0, 0, worker=1)
+    second = first._replace(record=KEYS[4], ppm=0)
+    ledger = booked(*(work(0, who) for who in range(3)), first, second)
+    assert ledger.account(KEYS[0]).audited == TOKENS
+
+
 def test_the_next_epoch_counts_audits_anew() -> None:
     lines = [work(round_no, who) for round_no in (0, EPOCH) for who in (0, 1)]
     lines += [audit(round_no, 0, worker=1) for round_no in (0, EPOCH)]

@@ -21,9 +21,8 @@ from dhtnode.records import Count, canonical
 from dhtnode.reward import PPM, RewardSection
 from rewards.accounts import Balance
 from rewards.entries import peer_of, raw_key
-from rewards.ownership import MAX_PATH, Proof, Row, ownership
+from rewards.ownership import MAX_PATH, Proof, Row, Table, ownership
 from rewards.ownership import verify as proves
-from rewards.tree import tree_root
 
 SCHEMA = 1
 MAX_EXPORT_BYTES = 64 * 2**20
@@ -167,7 +166,7 @@ def check_export(export: Export, swarm_id: bytes, section: RewardSection) -> Non
 
 def _check_shares(export: Export) -> None:
     owners = [line for line in export.lines if line.vested]
-    if tree_root([_row(export, line).leaf for line in owners]).hex() != export.ownership_root:
+    if Table(tuple(_row(export, line) for line in owners)).root.hex() != export.ownership_root:
         raise ExportError("ownership_root is not that of its lines")
     if owners and sum(line.share_ppm for line in export.lines) != PPM:
         raise ExportError("its shares do not add up to 1,000,000")

@@ -14,10 +14,11 @@ from typing import Annotated, Any
 
 import msgspec
 
+from dhtnode.digest import digest
 from dhtnode.records import Count, Digest, canonical, parse_canonical
 from dhtnode.reward import PPM
 from rewards.accounts import Balance
-from rewards.tree import audit_path, is_included, tree_root
+from rewards.tree import audit_path, root_of_path, tree_root
 
 MAX_PATH = 40
 MAX_PROOF_BYTES = 2048
@@ -64,7 +65,7 @@ class Table:
 
     @cached_property
     def root(self) -> bytes:
-        return tree_root([row.leaf for row in self.rows])
+        return _table_root(len(self.rows), tree_root([row.leaf for row in self.rows]))
 
     def prove(self, key: bytes) -> Proof | None:
         """What a member needs to show its share; None if it owns nothing."""
@@ -111,7 +112,8 @@ def shares_ppm(vested: Mapping[bytes, int]) -> dict[bytes, int]:
 
 def verify(proof: Proof, root: bytes) -> bool:
     """Whether the table with this root has this row."""
-    return is_included(proof.row.leaf, proof.index, proof.count, proof.path, root)
+    found = root_of_path(proof.row.leaf, proof.index, proof.count, proof.path)
+    return found is not None and _table_root(proof.count, found) == root
 
 
 def parse_proof(wire: bytes) -> Proof:
@@ -128,3 +130,8 @@ def parse_proof(wire: bytes) -> Proof:
     if proof.wire != wire:
         raise ValueError("not in canonical form")
     return proof
+
+
+def _table_root(count: int, root: bytes) -> bytes:
+    """A tree's root does not bind how many leaves it has."""
+    return digest("ownership", count, root)

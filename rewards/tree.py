@@ -35,17 +35,20 @@ def audit_path(leaves: Sequence[bytes], index: int) -> list[bytes]:
     return _path([leaf_hash(leaf) for leaf in leaves], index)
 
 
-def is_included(leaf: bytes, index: int, count: int, path: Sequence[bytes], root: bytes) -> bool:
-    """Whether a list of `count` leaves with this root has this leaf at this place.
+def root_of_path(leaf: bytes, index: int, count: int, path: Sequence[bytes]) -> bytes | None:
+    """The root of the list in which this leaf has this path; None if `count` leaves have no such path.
+
+    The root of a tree does not tell its `count`: some other counts give the same path. Who signs a root has
+    to sign the count with it, as Certificate Transparency does.
 
     Source: RFC 9162, section 2.1.3.2.
     """
     if not 0 <= index < count:
-        return False
+        return None
     found, place, last = leaf_hash(leaf), index, count - 1
     for beside in path:
         if last == 0:
-            return False
+            return None
         if place & 1 or place == last:
             found = node_hash(beside, found)
             while not place & 1 and place:
@@ -55,7 +58,7 @@ def is_included(leaf: bytes, index: int, count: int, path: Sequence[bytes], root
             found = node_hash(found, beside)
         place >>= 1
         last >>= 1
-    return last == 0 and found == root
+    return found if last == 0 else None
 
 
 def _root(hashes: Sequence[bytes]) -> bytes:

@@ -21,6 +21,8 @@ from dhtnode.digest import digest
 from dhtnode.errors import ConfigError, Exit
 from dhtnode.identity import Identity, is_peer_id, verify
 from dhtnode.records import canonical
+from dhtnode.reward import RewardSection, reward_fault
+from dhtnode.section import Section
 
 FORMAT = 2
 
@@ -33,10 +35,6 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Option = int | float | str | bool | list[float]
 
 
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of all sections: unknown keys are errors, values never change."""
-
-
 class TaskSection(Section, frozen=True, kw_only=True):
     """What is trained."""
 
@@ -44,7 +42,7 @@ class TaskSection(Section, frozen=True, kw_only=True):
     """`text`, `digits`, or `FILE.py:Class` for a task of your own."""
     code_digest: HexDigest | None = None
     """SHA-256 of FILE.py: members run the same code or do not start."""
-    options: dict[str, Option] = {}
+    options: dict[str, Option] = msgspec.field(default_factory=dict)
     """Options of the task, for `text` the model's sizes."""
 
 
@@ -169,6 +167,7 @@ class Terms(Section, frozen=True, kw_only=True):
     reduce: ReduceSection = ReduceSection()
     round: RoundSection = RoundSection()
     audit: AuditSection = AuditSection()
+    reward: RewardSection = RewardSection()
     network: NetworkSection = NetworkSection()
 
 
@@ -186,7 +185,7 @@ class Manifest(msgspec.Struct, frozen=True, dict=True):
     @classmethod
     def create(cls, terms: Terms, creator: Identity) -> Manifest:
         """Sign terms. `terms.creator` must be the signer's peer id."""
-        _check(terms, "the new manifest")
+        check_terms(terms, "the new manifest")
         return cls(terms, creator.sign(_signed_form(terms)))
 
     @classmethod
@@ -226,7 +225,7 @@ class Manifest(msgspec.Struct, frozen=True, dict=True):
             raise _refused(
                 source, f"is not valid: {plain_error(error)}", "correct the key and sign again"
             ) from error
-        _check(terms, source)
+        check_terms(terms, source)
         try:
             signature_bytes = bytes.fromhex(signature)
         except ValueError:
@@ -268,8 +267,8 @@ def _without_none(value: Any) -> Any:
     return value
 
 
-def _check(terms: Terms, source: str) -> None:
-    """What a type can't say."""
+def check_terms(terms: Terms, source: str) -> None:
+    """Check what a type can't say. Raises as `Manifest.load`."""
     if not is_peer_id(terms.creator):
         raise _refused(
             source, "is not valid: creator is not a peer id", "use the peer id of its creator's node"
@@ -288,6 +287,9 @@ def _check(terms: Terms, source: str) -> None:
             "is not valid: wire.chunk_elems is no multiple of wire.block_elems",
             "correct wire.chunk_elems",
         )
+    fault = reward_fault(terms.reward, terms.audit.rate)
+    if fault:
+        raise _refused(source, f"is not valid: {fault}", "correct the section [reward]")
     if terms.data.mode == "shared" and terms.data.digest is None:
         raise _refused(
             source, "is not valid: data.digest is missing", "make the manifest with 'dhtnode swarm new'"

@@ -21,7 +21,7 @@ from dhtnode.errors import ConfigError, Exit
 from dhtnode.files import disk_full
 from dhtnode.status import Status, parse_status
 
-SCHEMA = 1
+SCHEMA = 2
 MOST_PEERS = 1024
 """Peers remembered, and peers counted by name in `rejected`: anyone can make up more. A guess."""
 
@@ -40,6 +40,8 @@ CREATE TABLE rejected (
     peer_id TEXT NOT NULL, reason TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (peer_id, reason)
 );
 CREATE TABLE history (round_no INTEGER PRIMARY KEY, summary BLOB NOT NULL);
+CREATE TABLE entry (packed BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE epoch (number INTEGER PRIMARY KEY, digest BLOB, head BLOB, snapshot BLOB);
 """
 
 
@@ -60,6 +62,18 @@ class KnownPeer(msgspec.Struct, frozen=True):
     addresses: tuple[str, ...]
     last_seen_s: float
     """Unix time."""
+
+
+class StoredEpoch(msgspec.Struct, frozen=True):
+    """What is remembered of an epoch of the ledger, so that its entries need not be read again."""
+
+    number: int
+    digest: bytes | None
+    """Of its entries; None since one was added."""
+    head: bytes | None
+    """On which chain the snapshot was made."""
+    snapshot: bytes | None
+    """The ledger at the epoch's end."""
 
 
 class RoundSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +98,7 @@ class RoundSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Store:
-    """Facts, records, promises, peers, rejections and history of one node."""
+    """Facts, records, ledger entries, promises, peers, rejections and history of one node."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self._path = path
@@ -200,6 +214,40 @@ class Store:
             for kind in kinds:
                 self._write("DELETE FROM record WHERE kind = ? AND round_no < ?", kind, round_no)
             self._write("DELETE FROM journal WHERE round_no < ?", round_no)
+
+    # Ledger: entries that sort by their bytes, and what was made of them
+
+    def add_entry(self, packed: bytes) -> bool:
+        """Keep an entry of the ledger. Returns whether it is new."""
+        return self._write("INSERT OR IGNORE INTO entry VALUES (?)", packed) == 1
+
+    def entries(self, start: bytes, end: bytes) -> bytes:
+        """The entries from `start` to before `end`, one after the other in the order of their bytes."""
+        rows = self._read("SELECT packed FROM entry WHERE packed >= ? AND packed < ?", start, end)
+        return b"".join(packed for (packed,) in rows)
+
+    def set_epoch(self, epoch: StoredEpoch) -> None:
+        self._write(
+            "INSERT OR REPLACE INTO epoch VALUES (?, ?, ?, ?)",
+            *(epoch.number, epoch.digest, epoch.head, epoch.snapshot),
+        )
+
+    def epoch(self, number: int) -> StoredEpoch | None:
+        rows = self._read("SELECT number, digest, head, snapshot FROM epoch WHERE number = ?", number)
+        return StoredEpoch(*rows[0]) if rows else None
+
+    def epoch_digests(self) -> dict[int, bytes | None]:
+        """Of all epochs that have entries."""
+        return dict(self._read("SELECT number, digest FROM epoch ORDER BY number"))
+
+    def forget_snapshots_from(self, number: int) -> None:
+        """An epoch has changed: what was made of it and of later ones is worth nothing."""
+        self._write("UPDATE epoch SET head = NULL, snapshot = NULL WHERE number >= ?", number)
+
+    def fold_entries_away(self, end: bytes, epoch: int) -> None:
+        """Drop the entries before `end`, and all snapshots before that of the epoch which ends there."""
+        self._write("DELETE FROM entry WHERE packed < ?", end)
+        self._write("UPDATE epoch SET head = NULL, snapshot = NULL WHERE number < ?", epoch)
 
     # Promises: on the disk before we speak
 

@@ -1,4 +1,21 @@
-"""What work is worth. So far: receipts that anyone can check.
+"""What work is worth: a ledger that everybody computes alike from signed records.
 
-receipts.py  a member's commitment and the certificate that took it in; whether its data can be verified
+receipts.py    a member's commitment and the certificate that took it in; if its data can be verified
+evidence.py    from records that fit together to the entries that the ledger reads
+entries.py     those entries: 149 bytes each, their order, their set and its root
+formula.py     each term of the reward, in integers
+data.py        who brought which data: claims, rarity, sketches that show copies
+stake.py       credits vest, and are at stake until then
+accounts.py    a member's account, balance, and why it changed
+ledger.py      balances as a fold over the entries of the followed chain
+snapshot.py    a ledger as bytes
+book.py        the ledger on the disk
+tree.py        Merkle trees and proofs (RFC 6962)
+ownership.py   vested credits as shares of a million, each of which its owner can show
+export.py      an epoch's balances as a signed file
+governance.py  how members change the constants
+
+From a record to a share: `evidence` makes entries, `book` keeps them, `ledger` folds them with `formula`
+and `stake`, `ownership` and `export` show what has come out. The constants are the manifest's, in
+`dhtnode/reward.py`. All but `book.py` is pure.
 """

@@ -65,9 +65,9 @@ def test_boundaries_are_committed_to_where_a_run_has_some() -> None:
     shared = DataSection(mode="shared", digest="0" * 64)
     cut = msgspec.structs.replace(terms(), data=shared, audit=AuditSection(segment=4))
     some, words = digest("segments"), "shows segments of a run that has only one"
-    assert fault(cut, segments=some) is None
-    assert fault(cut, segments=some, steps=5, tokens=40, weight=40) is None
-    assert fault(cut, segments=some, steps=4, tokens=32, weight=32) == words
+    assert fault(cut, segments=some, private=False) is None
+    assert fault(cut, segments=some, private=False, steps=5, tokens=40, weight=40) is None
+    assert fault(cut, segments=some, private=False, steps=4, tokens=32, weight=32) == words
     assert fault(segments=some) == words, "private work is not replayed"
 
 

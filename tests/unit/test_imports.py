@@ -21,12 +21,12 @@ OUTSIDE_WORLD = {
 SHELL = {
     "training/data.py", "training/inner.py", "training/checkpoint.py", "training/exchange.py",
     "training/library.py", "training/worker.py", "training/tasks/", "validation/profile.py",
-    "validation/exhibits.py",
+    "validation/exhibits.py", "rewards/book.py",
 }  # fmt: skip
-"""Files of both rooms that may touch files, clocks and devices; all others are the protocol."""
+"""Files of these rooms that may touch files, clocks and devices; all others are the protocol."""
 
 FILES = sorted(path.relative_to(ROOT).as_posix() for room in ROOMS for path in (ROOT / room).rglob("*.py"))
-PURE = ("training/", "validation/")
+PURE = ("training/", "validation/", "rewards/")
 PROTOCOL = [name for name in FILES if name.startswith(PURE) and not name.startswith(tuple(SHELL))]
 
 

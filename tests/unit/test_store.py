@@ -181,7 +181,7 @@ def test_a_damaged_a_foreign_and_a_newer_file_are_refused(tmp_path: Path) -> Non
     connection.execute("PRAGMA user_version = 99")
     connection.close()
     for opener in (Store.open, Store.open_reader):
-        with pytest.raises(ConfigError, match=r"has format 99, this dhtnode reads format 1; update dhtnode"):
+        with pytest.raises(ConfigError, match=r"has format 99, this dhtnode reads format 2; update dhtnode"):
             opener(newer)
     with pytest.raises(ConfigError, match="missing"):
         Store.open_reader(tmp_path / "missing.sqlite")

@@ -1,0 +1,133 @@
+"""What the ledger knows of one member, beside its credits: presence, standing, and audits done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dhtnode.reward import PPM
+from rewards.formula import raised, reputation_ppm
+from rewards.stake import Stake
+
+Term = Literal["compute", "data", "audit", "reduction"]
+TERMS: tuple[Term, ...] = ("compute", "data", "audit", "reduction")
+Cause = Term | Literal["case"]
+
+PROBATION = 3
+"""As `validation.validator` draws audits: a member that has passed k of them is audited at 3 / (1 + k)."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """Why a member's credits changed."""
+
+    round: int
+    cause: Cause
+    amount: int
+    """Micro-credits; below zero for what was burned, zero for what an outlaw would have earned."""
+    record: bytes
+    """Id of the record that it rests on."""
+
+    @property
+    def text(self) -> str:
+        """In plain words."""
+        credits_ = f"{abs(self.amount) / PPM:,.6f} credits"
+        match self.cause:
+            case "case":
+                return f"{credits_} of stake burned: proven guilty of a fault in round {self.round}"
+            case "compute":
+                what = "its work in the round's state"
+            case "data":
+                what = "work that used data it has registered"
+            case "audit":
+                what = "an audit"
+            case "reduction":
+                what = "reducing a part"
+        return f"{credits_} for {what}" if self.amount else f"nothing for {what}"
+
+
+@dataclass(frozen=True)
+class Balance:
+    """A member's credits at some round, in micro-credits."""
+
+    key: bytes
+    vested: int
+    stake: int
+    burned: int
+    forfeited: int
+    by_term: tuple[int, ...]
+    """Everything ever credited, in the order of `TERMS`."""
+
+    @property
+    def earned(self) -> int:
+        return sum(self.by_term)
+
+
+@dataclass(slots=True)
+class Account:
+    """One member, as of the last round that was booked."""
+
+    key: bytes
+    stake: Stake
+    by_term: list[int] = field(default_factory=lambda: [0] * len(TERMS))
+    seen: int = 0
+    """One bit for each of the last rounds in which it took part; the lowest is `last`."""
+    last: int = 0
+    standing: int = 0
+    """In ppm of an audit, see `formula.raised`."""
+    passed: int = 0
+    """Rounds in which somebody's audit passed its work."""
+    epoch: int = 0
+    """Of the two figures below."""
+    tickets: int = 0
+    """Millionths of tokens in the audits that the lottery let expect."""
+    audited: int = 0
+    """Tokens of audits that were paid."""
+    reputation: int = reputation_ppm(0)
+    """Follows from `standing`."""
+    probation_ppm: int = PPM
+    """Share of its rounds that are audited while it is new; follows from `passed`."""
+
+    def appear(self, round_no: int, window: int) -> None:
+        """It took part in a round."""
+        gap = round_no - self.last
+        self.seen = (self.seen << gap | 1) & ((1 << window) - 1) if gap < window else 1
+        self.last = round_no
+
+    def gain_standing(self, audited: bool, cap: int) -> None:
+        """One more of its rounds has closed; `cap`: audits that count."""
+        if audited:
+            self.passed += 1
+            self.probation_ppm = probation_ppm(self.passed)
+        standing = raised(self.standing, audited, cap)
+        if standing != self.standing:
+            self.standing = standing
+            self.reputation = reputation_ppm(standing)
+
+    def payable(self, tokens: int, epoch: int, cap_ppm: int) -> int:
+        """Tokens of one more audit that are paid for: within the cap, but the epoch's first always."""
+        self._enter(epoch)
+        cap = max(tokens, self.tickets * cap_ppm // (PPM * PPM))
+        paid = min(tokens, max(0, cap - self.audited))
+        self.audited += paid
+        return paid
+
+    def expect(self, micro_tokens: int, epoch: int) -> None:
+        """The lottery lets expect audits of this size from it."""
+        self._enter(epoch)
+        self.tickets += micro_tokens
+
+    def _enter(self, epoch: int) -> None:
+        if epoch != self.epoch:
+            self.epoch, self.tickets, self.audited = epoch, 0, 0
+
+    def balance(self, round_no: int) -> Balance:
+        """As of a round that is not before the last one booked."""
+        vested, at_stake = self.stake.at(round_no)
+        lost = self.stake.burned, self.stake.forfeited
+        return Balance(self.key, vested, at_stake, *lost, tuple(self.by_term))
+
+
+def probation_ppm(passed: int) -> int:
+    """Share of its rounds in which a member is audited that has come through so many audits."""
+    return min(PPM, PROBATION * PPM // (1 + passed))

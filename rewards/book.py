@@ -1,0 +1,153 @@
+"""The ledger on the disk: entries, a digest for each epoch, and a snapshot of the balances at its end.
+
+The root is read from the digests, without the entries; balances are folded from the newest snapshot
+that still holds. A new entry takes away the digest of its own epoch and all snapshots from there on. A
+snapshot names the head on which it was made: on another chain it does not hold.
+
+A ledger would grow for ever, so old epochs are folded away: their digests and the balances at their end
+stay, their entries go, and no more are taken in. Nodes should do so only with epochs whose digests agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import count
+
+from dhtnode.store import Store, StoredEpoch
+from rewards.entries import ROUND_BYTES, entries_root, epoch_digest, epoch_of
+from rewards.ledger import Ledger, Rules
+from rewards.snapshot import decode_ledger, encode_ledger
+
+LAST = 2**62
+"""No epoch is later."""
+_FIRST_EPOCH = "ledger.first_epoch"
+
+
+class FoldedAwayError(Exception):
+    """The entries that this would take are gone: the chain has left what the balances were made of, or
+    somebody asks for what was long ago.
+    """
+
+
+class Book:
+    """One node's ledger. Belongs to the thread that opened the store.
+
+    Args:
+        store: the node's.
+        rules: of its swarm, with a registry of all the shards that are in it.
+    """
+
+    def __init__(self, store: Store, rules: Rules) -> None:
+        self._store = store
+        self._rules = rules
+        self._epoch_rounds = rules.section.epoch_rounds
+
+    def add(self, entries: Iterable[bytes]) -> int:
+        """Keep packed entries, but for those of epochs that are folded away. Returns how many are new."""
+        with self._store.batch():
+            first = self.first_epoch
+            late = (entry for entry in entries if epoch_of(entry, self._epoch_rounds) >= first)
+            new = [entry for entry in late if self._store.add_entry(entry)]
+            changed = {epoch_of(entry, self._epoch_rounds) for entry in new}
+            for epoch in changed:
+                self._store.set_epoch(StoredEpoch(epoch, None, None, None))
+            if changed:
+                self._store.forget_snapshots_from(min(changed))
+        return len(new)
+
+    def root(self, last_epoch: int = LAST) -> bytes:
+        """Of all entries up to an epoch: equal on two nodes that hold the same."""
+        digests = {}
+        for epoch, digest in self._store.epoch_digests().items():
+            if epoch <= last_epoch:
+                digests[epoch] = digest or self._digest_again(epoch)
+        return entries_root(digests)
+
+    def is_sound(self, epoch: int) -> bool:
+        """Whether an epoch's entries are those that its digest was made of: for idle moments."""
+        kept = self._store.epoch(epoch)
+        return (
+            kept is None
+            or epoch < self.first_epoch
+            or kept.digest in (None, epoch_digest(epoch, self.entries(epoch)))
+        )
+
+    def entries(self, epoch: int) -> bytes:
+        """All entries of an epoch, packed, in canonical order."""
+        start, end = (number * self._epoch_rounds for number in (epoch, epoch + 1))
+        return self._store.entries(start.to_bytes(ROUND_BYTES, "big"), end.to_bytes(ROUND_BYTES, "big"))
+
+    def ledger(
+        self, followed: Mapping[int, bytes], watched: tuple[bytes, int] | None = None, last_epoch: int = LAST
+    ) -> Ledger:
+        """The ledger at the end of an epoch, or after the newest entries.
+
+        Args:
+            followed: for each closed round, the id of the head that it ended with.
+            watched: a key, and the round from which on all its changes are to be listed.
+            last_epoch: later ones do not count.
+
+        Raises:
+            FoldedAwayError: what it asks for can't be told any more.
+        """
+        epochs = [epoch for epoch in self._store.epoch_digests() if epoch <= last_epoch]
+        usable = epochs
+        if watched is not None:
+            usable = [epoch for epoch in epochs if self._last_round(epoch) < watched[1]]
+        ledger, done = self._newest_snapshot(usable, followed, watched[0] if watched else None)
+        gap = next(round_no for round_no in count() if round_no not in followed)
+        for epoch in epochs[done:]:
+            ledger.fold(self.entries(epoch), followed)
+            if self._last_round(epoch) < gap:
+                self._keep_snapshot(epoch, ledger, followed[self._last_round(epoch)])
+        return ledger
+
+    @property
+    def first_epoch(self) -> int:
+        """The first that is not folded away."""
+        return int.from_bytes(self._store.fact(_FIRST_EPOCH) or b"", "big")
+
+    def fold_away(self, epoch: int, followed: Mapping[int, bytes]) -> bool:
+        """Forget the entries up to the end of an epoch. Returns False, and does not, without its balances."""
+        kept = self._store.epoch(epoch)
+        head = followed.get(self._last_round(epoch))
+        if kept is None or kept.snapshot is None or kept.head != head:
+            return False
+        self.root(epoch)  # the digests of all these epochs are on the disk afterwards
+        end = (epoch + 1) * self._epoch_rounds
+        with self._store.batch():
+            self._store.fold_entries_away(end.to_bytes(ROUND_BYTES, "big"), epoch)
+            self._store.set_fact(_FIRST_EPOCH, (epoch + 1).to_bytes(8, "big"))
+        return True
+
+    def _newest_snapshot(
+        self, epochs: list[int], followed: Mapping[int, bytes], watched: bytes | None
+    ) -> tuple[Ledger, int]:
+        """The ledger to go on from, and how many of the epochs are in it."""
+        for place in reversed(range(len(epochs))):
+            kept = self._store.epoch(epochs[place])
+            if kept and kept.snapshot and kept.head == followed.get(self._last_round(kept.number)):
+                return decode_ledger(kept.snapshot, self._rules, watched), place + 1
+        if self.first_epoch:
+            raise FoldedAwayError(f"epochs before {self.first_epoch} are folded away")
+        return Ledger(self._rules, watched), 0
+
+    def _keep_snapshot(self, epoch: int, ledger: Ledger, head: bytes) -> None:
+        """Remember the ledger at the end of an epoch all of whose rounds, and those before, are known.
+
+        A node that has not heard of some round yet would keep a snapshot without it, and its head alone
+        does not tell.
+        """
+        kept = self._store.epoch(epoch)
+        if kept is not None and kept.head != head:
+            self._store.set_epoch(StoredEpoch(epoch, kept.digest, head, encode_ledger(ledger)))
+
+    def _digest_again(self, epoch: int) -> bytes:
+        found = epoch_digest(epoch, self.entries(epoch))
+        kept = self._store.epoch(epoch)
+        if kept is not None:
+            self._store.set_epoch(StoredEpoch(epoch, found, kept.head, kept.snapshot))
+        return found
+
+    def _last_round(self, epoch: int) -> int:
+        return (epoch + 1) * self._epoch_rounds - 1

@@ -1,0 +1,194 @@
+"""From verified records to the entries that the ledger reads.
+
+A closed round is a certificate with the records that its head names: the roster's commitments and one
+result for each part. Whoever holds these can derive the same entries, also years later; nobody issues
+them. A record that does not fit the round it claims to belong to gives no entry: it is refused with the
+reason.
+
+No record says yet how far clipping pulled an update in, so quality counts only what was late; and no
+verdict says when it was signed, so one counts as on time if it was taken in at all: nodes refuse those
+on rounds that are older than `validation.docket.ROUNDS_KEPT`. Audits of a result look at a chunk or two and
+are not paid. Who has replayed work for one ticket may say more with it: what has no ticket of its own earns
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from dhtnode.errors import RemoteProtocolError
+from dhtnode.records import Signed
+from dhtnode.reward import PPM, RewardSection
+from rewards.data import Registration
+from rewards.entries import ANY_HEAD, NOBODY, Entry, Kind, raw_key
+from rewards.formula import quality_ppm
+from training.chain import Certificate
+from training.gathering import capped
+from training.messages import Commitment, Head, Result, Roster, encode_value, value_digest
+from training.partition import partition
+from validation.cases import Case, fits
+from validation.lottery import obliged, opens
+from validation.messages import Verdict
+
+
+@dataclass(frozen=True)
+class ClosedRound:
+    """A certified head and the records that it is made of, held against each other."""
+
+    certificate: Certificate
+    commitments_N: tuple[Signed[Commitment], ...]
+    """Of the roster, in its order."""
+    results: tuple[Signed[Result], ...]
+    """One for each part that was reduced, in order."""
+
+    @property
+    def number(self) -> int:
+        """The round that has closed."""
+        return self.certificate.head.number - 1
+
+    @cached_property
+    def by_id(self) -> dict[bytes, Signed[Commitment]]:
+        return {commitment.id: commitment for commitment in self.commitments_N}
+
+    @cached_property
+    def by_signer(self) -> dict[str, Signed[Commitment]]:
+        return {commitment.signer: commitment for commitment in self.commitments_N}
+
+
+def close_round(
+    certificate: Certificate, commitments_N: Sequence[Signed[Commitment]], results: Sequence[Signed[Result]]
+) -> ClosedRound:
+    """Hold verified records against the head that they are said to have led to.
+
+    Raises:
+        RemoteProtocolError: reason `bad-round`.
+    """
+    fault = _round_fault(certificate.head, commitments_N, results)
+    if fault:
+        raise RemoteProtocolError("", "bad-round", fault)
+    return ClosedRound(certificate, tuple(commitments_N), tuple(results))
+
+
+def round_entries(closed: ClosedRound, chunk_bytes_K: Sequence[int], section: RewardSection) -> list[Entry]:
+    """What a round is worth to those who trained and reduced.
+
+    Args:
+        closed: the round.
+        chunk_bytes_K: length of each chunk of an encoded update.
+        section: the manifest's.
+    """
+    number, head = closed.number, closed.certificate.id
+    entries = []
+    for place, commitment in enumerate(closed.commitments_N):
+        parts_in = sum(place in result.body.included for result in closed.results)
+        quality = quality_ppm(PPM, parts_in, len(closed.results), section.late_ppm)
+        line = (commitment.id, head, raw_key(commitment.signer), NOBODY, commitment.body.tokens, quality)
+        if parts_in:
+            entries.append(Entry(number, Kind.WORK, *line))
+    bandwidths = capped([commitment.body.bandwidth for commitment in closed.commitments_N])
+    ranges_N = partition(len(chunk_bytes_K), bandwidths)
+    for result in closed.results:
+        of_one = sum(chunk_bytes_K[index] for index in ranges_N[result.body.part])
+        byte_count = of_one * len(result.body.included)
+        entries.append(
+            Entry(number, Kind.REDUCTION, result.id, head, raw_key(result.signer), NOBODY, byte_count, 0)
+        )
+    return entries
+
+
+def verdict_entry(
+    closed: ClosedRound, verdict: Signed[Verdict], target: Signed[Commitment] | Signed[Verdict]
+) -> Entry:
+    """What an audit is worth to who has done it, and what it says of the worker.
+
+    Args:
+        closed: the round that was judged.
+        verdict: verified.
+        target: what it judges: work, or another's verdict on work, which means doing that again.
+
+    Raises:
+        RemoteProtocolError: reason `bad-verdict`.
+    """
+    work = target if isinstance(target.body, Commitment) else closed.by_id.get(target.body.target)
+    fault = _verdict_fault(closed, verdict, target)
+    if fault or work is None:
+        raise RemoteProtocolError(verdict.signer, "bad-verdict", fault or "about work of another round")
+    speaks_for = PPM if target is work and verdict.body.outcome == "pass" else 0
+    worker, tokens = raw_key(work.signer), work.body.tokens
+    line = (verdict.id, closed.certificate.id, raw_key(verdict.signer), worker, tokens, speaks_for)
+    return Entry(closed.number, Kind.AUDIT, *line)
+
+
+def case_entry(case: Case) -> Entry:
+    """What a proven fault does to the guilty. An equivocation is one on whatever chain."""
+    head = case.certificate.id if case.certificate else ANY_HEAD
+    return Entry(case.round_no, Kind.CASE, case.id, head, raw_key(case.guilty), NOBODY, 0, 0)
+
+
+def shard_entry(registration: Signed[Registration]) -> Entry:
+    """That data was registered. What it is worth is for `data.register` to say."""
+    body, owner = registration.body, raw_key(registration.signer)
+    size = body.chunks or body.tokens
+    return Entry(body.round, Kind.SHARD, registration.id, ANY_HEAD, owner, NOBODY, size, 0)
+
+
+def followed_chain(heads: Mapping[bytes, Head], newest: bytes) -> dict[int, bytes]:
+    """For each closed round of a chain, the id of the head that it ended with.
+
+    Args:
+        heads: certified ones by id; where one is missing, the rounds before it are left out.
+        newest: id of the head that the swarm stands on.
+    """
+    followed: dict[int, bytes] = {}
+    id_, head = newest, heads.get(newest)
+    while head is not None:
+        if head.number > head.since:  # a founding closes no round
+            followed[head.number - 1] = id_
+        id_ = head.parent
+        head = heads.get(id_)
+    return followed
+
+
+def _round_fault(
+    head: Head, commitments_N: Sequence[Signed[Commitment]], results: Sequence[Signed[Result]]
+) -> str | None:
+    """Why records did not make a head, or None."""
+    if tuple(commitment.signer for commitment in commitments_N) != head.members:
+        return "the commitments are not those of its members in their order"
+    if any(commitment.body.base != head.parent for commitment in commitments_N):
+        return "a commitment for another round"
+    if tuple(result.id for result in results) != head.results or not results:
+        return "the results are not those that it names"
+    roster = value_digest(encode_value(Roster(commitments=tuple(one.id for one in commitments_N))))
+    if any(result.body.roster != roster for result in results):
+        return "the roster was another"
+    everywhere = set(range(len(commitments_N))).intersection(*(one.body.included for one in results))
+    if tuple(commitments_N[place].id for place in sorted(everywhere)) != head.accepted:
+        return "what it accepted is not what its results include"
+    if any(max(one.body.included) >= len(commitments_N) for one in results):
+        return "a result includes somebody who is not there"
+    if any(one.body.part >= len(commitments_N) for one in results):
+        return "a result of a part that is not there"
+    return None
+
+
+def _verdict_fault(
+    closed: ClosedRound, verdict: Signed[Verdict], target: Signed[Commitment] | Signed[Verdict]
+) -> str | None:
+    """Why a verdict earns nothing, or None."""
+    head, body = closed.certificate.head, verdict.body
+    if not fits(body, target, closed.certificate):
+        return "about another round or record"
+    if isinstance(target.body, Commitment) and target.id not in head.accepted:
+        return "the round did not take this work in"
+    own = closed.by_signer.get(verdict.signer)
+    if own is None or own.id not in head.accepted or verdict.signer == target.signer:
+        return "by somebody who may not judge this"
+    if not opens(body.preimage, own.body.link):
+        return "it does not open its signer's commitment"
+    most = 1 / max(1, len(head.accepted) - 1)
+    if body.role == "audit" and not obliged(body.preimage, closed.certificate.id, target.id, most):
+        return "its signer had drawn no ticket, not even for a newcomer's work"
+    return None

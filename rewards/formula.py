@@ -1,0 +1,122 @@
+"""What is earned, term by term, in integers.
+
+    Reward = (Compute_Contribution x Quality_Score)
+           + (Data_Contribution x Rarity_Factor)
+           + (Validation_Service x Uptime_Bonus)
+
+times the reputation factor and the early contributors' factor. Contributions are counted in FLOP, tokens
+and bytes, factors in parts per million, rewards in micro-credits. A reward is one product and one
+division at its end, so it is less than one micro-credit below the exact value, and the same everywhere.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import isqrt
+
+from dhtnode.reward import PPM, RewardSection
+
+TERA = 10**12
+GIGA = 10**9
+KILO = 10**3
+COMMON = PPM * PPM
+"""What the two factors that all terms share make when both are 1."""
+
+_PASS = PPM
+_ACCEPTED = PPM // 20
+"""Standing for an audit that was passed, and for a round that nobody audited: DESIGN section 6."""
+
+
+def compute_flop(tokens: int, parameters: int) -> int:
+    """Compute_Contribution: 6 FLOP for each parameter and token, 2 forwards and 4 backwards.
+
+    Source: Kaplan et al., arXiv:2001.08361, section 2.1.
+    """
+    return 6 * tokens * parameters
+
+
+def quality_ppm(kept_ppm: int, parts_in: int, parts: int, late_ppm: int) -> int:
+    """Quality_Score: how much of an update the reduction kept, and whether all of it came in time.
+
+    Args:
+        kept_ppm: share of the update that clipping left; all of it is 1,000,000.
+        parts_in: parts of the round that its work is in.
+        parts: parts of the round.
+        late_ppm: the manifest's factor for work that is not in all of them.
+    """
+    if not parts_in:
+        return 0
+    return kept_ppm if parts_in == parts else kept_ppm * late_ppm // PPM
+
+
+def rarity_ppm(total: int, domains: int, own: int, duplicate_ppm: int, section: RewardSection) -> int:
+    """Rarity_Factor: sqrt(total / (domains x own)) within bounds, times what is no near-duplicate.
+
+    Args:
+        total: size of all registered data, in whatever unit `own` has; at least 1.
+        domains: how many domains there are.
+        own: size of this domain, at least 1.
+        duplicate_ppm: share of the shard that others had registered before.
+        section: the bounds.
+    """
+    root = isqrt(total * PPM * PPM // (domains * own))
+    clipped = min(max(root, section.rarity_least_ppm), section.rarity_most_ppm)
+    return clipped * (PPM - duplicate_ppm) // PPM
+
+
+def uptime_ppm(present: int, section: RewardSection) -> int:
+    """Uptime_Bonus: 1, and up to the manifest's bonus for presence in all of its last rounds."""
+    return PPM + section.uptime_bonus_ppm * present // section.uptime_rounds
+
+
+def reputation_ppm(standing: int) -> int:
+    """The reputation factor (r + 0.4) / (r + 2), with r = standing in ppm: DESIGN section 6 without faults.
+
+    A member with a proven fault earns nothing at all, so r alone decides: 20 % for a newcomer, 93 %
+    after 20 audits.
+    """
+    return (standing + 2 * PPM // 5) * PPM // (standing + 2 * PPM)
+
+
+def raised(standing: int, audited: bool, cap: int) -> int:
+    """Standing in ppm after one more accepted round; at most that of `cap` audits."""
+    return min(standing + (_PASS if audited else _ACCEPTED), cap * PPM)
+
+
+@lru_cache(maxsize=4096)
+def early_ppm(epoch: int, half_life: int) -> int:
+    """1 + 2^(-epoch / half_life), rounded down.
+
+    2^(-e/h) in ppm is the h-th root of PPM^h / 2^e, and the integer part of a root of a quotient is
+    that of the root of its integer part: no float, no table.
+    """
+    return PPM + root(PPM**half_life >> epoch, half_life)
+
+
+def root(value: int, degree: int) -> int:
+    """The integer part of a root, bit by bit from the highest."""
+    found = 0
+    for bit in reversed(range(-(-value.bit_length() // degree))):
+        if (found | 1 << bit) ** degree <= value:
+            found |= 1 << bit
+    return found
+
+
+def compute_reward(flop: int, quality: int, common: int, section: RewardSection) -> int:
+    """Micro-credits for accepted work."""
+    return section.compute_micro * flop * quality * common // (TERA * PPM * COMMON)
+
+
+def data_reward(tokens: int, rarity: int, common: int, section: RewardSection) -> int:
+    """Micro-credits for tokens of a shard that accepted work has used."""
+    return section.data_micro * tokens * rarity * common // (KILO * PPM * COMMON)
+
+
+def audit_reward(flop: int, uptime: int, common: int, section: RewardSection) -> int:
+    """Micro-credits for replays."""
+    return section.audit_micro * flop * uptime * common // (TERA * PPM * COMMON)
+
+
+def reduce_reward(byte_count: int, uptime: int, common: int, section: RewardSection) -> int:
+    """Micro-credits for bytes of senders that were reduced."""
+    return section.reduce_micro * byte_count * uptime * common // (GIGA * PPM * COMMON)

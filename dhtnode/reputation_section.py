@@ -39,9 +39,9 @@ class ReputationSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     passed: TermSection = TermSection(add_milli=1000, most_milli=100_000, half_life_rounds=500, sign=1)
     """An audit that found nothing. With a half-life of 500 rounds even an audit in every second round
     adds up to 360 only in theory: 100 is out of reach of the usual rate (45). A guess."""
-    accepted: TermSection = TermSection(add_milli=50, most_milli=4000, half_life_rounds=500, sign=1)
-    """A round that took the member's work in, audited or not. Its cap keeps who is never audited
-    below a full vote."""
+    accepted: TermSection = TermSection(add_milli=50, most_milli=1000, half_life_rounds=500, sign=1)
+    """A round that took the member's work in, audited or not. Its cap leaves who is never audited without a
+    vote: with 4, `bench-reputation`'s Sybils that nobody could replay got half a vote each."""
     late: TermSection = TermSection(add_milli=250, most_milli=100_000, half_life_rounds=2000, sign=-1)
     """A member whose work a round did not wait for. Counts for punctuality alone: slow is not false."""
     unsure: TermSection = TermSection(add_milli=500, most_milli=2000, half_life_rounds=2000, sign=-1)
@@ -60,8 +60,8 @@ class ReputationSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     told_most_milli: Milli = 10_000
     """What others' word may add to r, or as much as this node has seen itself if that is more."""
     told_share_percent: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 200
-    """What one teller may give to all others together, as a share of what this node knows to be good of its
-    audits. This bounds what a crowd of made-up keys can gain; a guess, see `bench-reputation`."""
+    """What one teller may give to all others together, as a share of what this node has found good of it by
+    audits of its own. This bounds what a crowd of made-up keys can gain; a guess, see `bench-reputation`."""
 
     half_vote_percent: Percent = 50
     full_vote_percent: Percent = 75
@@ -124,8 +124,8 @@ class ReputationSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
             raise ValueError("unsure.most_milli must not be enough for a ban: it proves nothing")
         if self.trust_micro(0, 1000 * self.upheld.add_milli) >= ban:
             raise ValueError("upheld.add_milli must be enough to ban a newcomer")
-        if self.trust_micro(1000 * self.accepted.most_milli, 0) >= full:
-            raise ValueError("accepted.most_milli must not be enough for a full vote without audits")
+        if self.trust_micro(1000 * self.accepted.most_milli, 0) >= half:
+            raise ValueError("accepted.most_milli must not be enough for a vote without audits")
 
 
 SIGNS: dict[str, int] = {"passed": 1, "accepted": 1, "late": -1, "unsure": -1, "upheld": -1, "accused": 0}

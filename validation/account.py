@@ -10,7 +10,7 @@ false, all that it ever said is gone.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from typing import cast
+from collections.abc import Iterator
 
 from dhtnode.reputation_section import SIGNS, ReputationSection, TermSection
 from validation.evidence import CONTEXTS, Context, Evidence, Term
@@ -29,8 +29,9 @@ class Account:
 
     def __init__(self, section: ReputationSection) -> None:
         self._section = section
-        self._own: dict[tuple[Context, Term], Series] = {}
-        self._told: dict[tuple[Context, Term], dict[str, Series]] = {}
+        self._own: dict[Context, dict[Term, Series]] = {context: {} for context in CONTEXTS}
+        self._told: dict[Context, dict[Term, dict[str, Series]]] = {context: {} for context in CONTEXTS}
+        """By context, term and teller."""
         self._cuts: dict[Context, list[int]] = {context: [] for context in CONTEXTS}
         """Rounds of upheld fails that are still open."""
         self._accepted: list[int] = []
@@ -38,6 +39,8 @@ class Account:
         """Accepted rounds since the last ban, as far as books are closed."""
         self._banned = (0, 0, 0)
         """Number of bans, first round of the last one, and the round it ends; of closed books."""
+        self._newest_ban: tuple[int, int, int] | None = None
+        """As `_banned`, with all that is open; until something is added."""
         self.heard_of = 0
         """Newest round of any evidence."""
 
@@ -45,6 +48,7 @@ class Account:
         """Take in a piece of evidence on an open round, in any order."""
         context, term, round_no = evidence.context, evidence.term, evidence.round_no
         self.heard_of = max(self.heard_of, round_no)
+        self._newest_ban = None
         if term == "upheld":
             self._cut(context, round_no)
         if term == "accepted" and context == "work":
@@ -53,20 +57,23 @@ class Account:
 
     def own(self, context: Context, term: Term, round_no: int) -> int:
         """A term of what this node has seen itself, or needs nobody's word for; in millionths."""
-        series = self._own.get((context, term))
+        series = self._own[context].get(term)
         return series.at(round_no) if series else 0
 
     def told(self, context: Context, term: Term, round_no: int) -> dict[str, int]:
         """The same of what others tell, by teller, unweighed."""
-        told = self._told.get((context, term), {})
+        told = self._told[context].get(term, {})
         return {teller: series.at(round_no) for teller, series in told.items()}
 
     def own_pair(self, context: Context, round_no: int) -> tuple[int, int]:
         """The pair (r, s) without anybody's word, in millionths."""
-        values = {1: 0, -1: 0, 0: 0}
-        for term, sign in SIGNS.items():
-            values[sign] += self.own(context, cast("Term", term), round_no)
-        return values[1], values[-1]
+        good = bad = 0
+        for term, series in self._own[context].items():
+            if SIGNS[term] > 0:
+                good += series.at(round_no)
+            elif SIGNS[term] < 0:
+                bad += series.at(round_no)
+        return good, bad
 
     def bans(self, round_no: int) -> tuple[int, int]:
         """How often the peer was banned up to a round, and the first round in which it is not any more."""
@@ -85,56 +92,62 @@ class Account:
         ended = self._last_ban(before - 1)
         self._served = self.served(before - 1)
         self._banned = ended
+        self._newest_ban = None
         del self._accepted[: bisect_left(self._accepted, before)]
         for cuts in self._cuts.values():
             del cuts[: bisect_left(cuts, before)]
-        for series in self._all():
-            series.settle(before)
+        for context in CONTEXTS:
+            for _, series in self._all(context):
+                series.settle(before)
 
     def _last_ban(self, round_no: int) -> tuple[int, int, int]:
+        if round_no < self.heard_of:
+            return self._find_ban(round_no)
+        if self._newest_ban is None:
+            self._newest_ban = self._find_ban(round_no)
+        return self._newest_ban
+
+    def _find_ban(self, round_no: int) -> tuple[int, int, int]:
         count, since, until = self._banned
         faults = sorted((cut, judged) for judged in JUDGED for cut in self._cuts[judged] if cut <= round_no)
         for cut, judged in faults:
+            if cut < until:
+                continue  # false for a few rounds before it was found out: one ban for all of them
             if self._section.trust_micro(*self.own_pair(judged, cut)) >= 10_000 * self._section.ban_percent:
                 continue
-            if count and cut == since:
-                continue  # one round's fault, in both contexts or twice in one
             doublings = min(count, self._section.most_doublings)
             count, since = count + 1, cut
-            until = max(until, cut + self._section.ban_rounds * 2**doublings)
+            until = cut + self._section.ban_rounds * 2**doublings
         return count, since, until
 
     def _cut(self, context: Context, round_no: int) -> None:
         insort(self._cuts[context], round_no)
-        for series in self._all(context):
-            series.cut(round_no)
+        for term, series in self._all(context):
+            if SIGNS[term] > 0:
+                series.cut(round_no)
 
-    def _all(self, context: Context | None = None) -> list[Series]:
-        """All series, or those of a context that a cut takes from."""
-
-        def meant(key: tuple[Context, Term]) -> bool:
-            return context is None or (key[0] == context and SIGNS[key[1]] == 1)
-
-        own = [series for key, series in self._own.items() if meant(key)]
-        return own + [one for key, told in self._told.items() if meant(key) for one in told.values()]
+    def _all(self, context: Context) -> Iterator[tuple[Term, Series]]:
+        yield from self._own[context].items()
+        for term, told in self._told[context].items():
+            for series in told.values():
+                yield term, series
 
     def _series(self, context: Context, term: Term, teller: str) -> Series:
-        key = (context, term)
-        held = self._told.setdefault(key, {}) if teller else None
-        found = held.get(teller) if held is not None else self._own.get(key)
-        if found is not None:
-            return found
+        if teller:
+            told = self._told[context].setdefault(term, {})
+            if teller not in told:
+                told[teller] = self._begin(context, term)
+            return told[teller]
+        if term not in self._own[context]:
+            self._own[context][term] = self._begin(context, term)
+        return self._own[context][term]
+
+    def _begin(self, context: Context, term: Term) -> Series:
         settings: TermSection = getattr(self._section, term)
-        cuts = self._cuts[context] if SIGNS[term] == 1 else ()
-        new = Series(
+        return Series(
             1000 * settings.add_milli,
             1000 * settings.most_milli,
             settings.half_life_rounds,
             self._section.kept_percent,
-            cuts,
+            self._cuts[context] if SIGNS[term] > 0 else (),
         )
-        if held is not None:
-            held[teller] = new
-        else:
-            self._own[key] = new
-        return new

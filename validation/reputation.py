@@ -7,9 +7,9 @@ each piece came while its round's books were open (`open_rounds`).
 For each peer and context there is a pair (r, s) of named, capped, fading terms, and trust T = (r + 0.4) /
 (r + s + 2). What others tell counts for little:
 
-- A teller's word weighs r / (r + s + 2) of its record as an auditor, as far as this node has checked it
-  itself. Who has never been checked weighs nothing, so a thousand fresh keys weigh nothing.
-- All that one teller gives away counts for at most twice its record. So whatever a crowd of made-up keys
+- A teller's word weighs r / (r + s + 2) of its own audit record: audits of its work and of its verdicts that
+  this node has done itself. Who has never been checked weighs nothing, nor do a thousand fresh keys.
+- All that one teller gives away counts for at most twice that record. So whatever a crowd of made-up keys
   gains is bounded by what those who vouch for it have earned, not by the size of the crowd.
 - All tellers together add at most 10 to a peer's r, or as much as this node has seen itself.
 - An accusation without proof raises the accused's audit rate, and nothing else.
@@ -25,7 +25,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from dhtnode.reputation_section import ReputationSection
-from validation.account import Account
+from validation.account import JUDGED, Account
 from validation.evidence import CONTEXTS, Context, Evidence, Term
 from validation.halflife import MICRO, Series
 
@@ -151,6 +151,13 @@ class Reputation:
         told = account.told(context, term, self.round_no)
         return sum(value * self.share(teller) // MICRO for teller, value in told.items())
 
+    def earned(self, teller: str) -> int:
+        """What this node itself has found good of a peer by doing it again, in millionths."""
+        account = self._accounts.get(teller)
+        if account is None:
+            return 0
+        return sum(account.own(context, "passed", self.round_no) for context in JUDGED)
+
     def share(self, teller: str) -> int:
         """What counts of a teller's word, in millionths."""
         if teller not in self._shares:
@@ -235,10 +242,11 @@ class Reputation:
         account = self._accounts.get(teller)
         if account is None or teller in self._outlaws or account.bans(self.round_no)[1] > self.round_no:
             return 0
-        good, bad = account.own_pair("audit", self.round_no)
-        weight = good * MICRO // (good + bad + 1000 * self._section.all_prior_milli)
+        earned = self.earned(teller)
+        bad = sum(account.own_pair(context, self.round_no)[1] for context in JUDGED)
+        weight = earned * MICRO // (earned + bad + 1000 * self._section.all_prior_milli)
         given = self._given[teller].at(self.round_no) if teller in self._given else 0
-        budget = good * self._section.told_share_percent // 100
+        budget = earned * self._section.told_share_percent // 100
         return min(weight, budget * MICRO // given) if given else weight
 
     def _account(self, peer: str) -> Account:

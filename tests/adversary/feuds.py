@@ -85,32 +85,32 @@ def peace(members: int = 16, rounds: int = 300) -> Peace:
     return Peace(len(village.out()), sum(votes) / len(votes), sum(rates) / len(rates))
 
 
-def badmouthing(make: type[Reputation] = Reputation, rounds: int = 200) -> Outcome:
+def badmouthing(make: type[Reputation] = Reputation, rounds: int = 200, seed: int = 1) -> Outcome:
     """Members that work and audit honestly, and say nothing good of anybody honest, in every round."""
     good, bad = honest(HONEST), names("clique", CLIQUE)
     targets = {player.name for player in good}
-    village = Village([*good, *(Player(name, doubts=targets) for name in bad)], make=make)
+    village = Village([*good, *(Player(name, doubts=targets) for name in bad)], seed, make=make)
     village.run(rounds)
     return outcome(village, bad)
 
 
-def ballot_stuffing(make: type[Reputation] = Reputation, rounds: int = 200) -> Outcome:
+def ballot_stuffing(make: type[Reputation] = Reputation, rounds: int = 200, seed: int = 1) -> Outcome:
     """Members that praise each other in every round, and cheat in every fifth after 100 good ones."""
     bad = names("clique", CLIQUE)
     clique = [Player(name, false_work=0.2, praises=set(bad) - {name}, honest_until=100) for name in bad]
-    village = Village([*honest(HONEST), *clique], make=make)
+    village = Village([*honest(HONEST), *clique], seed, make=make)
     village.run(rounds)
     return outcome(village, bad)
 
 
-def self_audit_ring(make: type[Reputation] = Reputation, rounds: int = 200) -> Outcome:
+def self_audit_ring(make: type[Reputation] = Reputation, rounds: int = 200, seed: int = 1) -> Outcome:
     """Members whose work nobody else can replay, and who find each other's work and verdicts sound."""
     bad = names("ring", CLIQUE)
     ring = [
         Player(name, false_work=1.0, auditable=False, praises=set(bad) - {name}, false_audits=1.0)
         for name in bad
     ]
-    village = Village([*honest(HONEST), *ring], make=make)
+    village = Village([*honest(HONEST), *ring], seed, make=make)
     village.run(rounds)
     return outcome(village, bad)
 
@@ -129,12 +129,12 @@ class Flood:
     """Mean vote of a Sybil at the end, 0 to 1."""
 
 
-def sybil_flood(make: type[Reputation] = Reputation, rounds: int = 120) -> Flood:
+def sybil_flood(make: type[Reputation] = Reputation, rounds: int = 120, seed: int = 1) -> Flood:
     """Keys without work that anybody could replay; three members with a good name praise them all."""
     sybils = names("sybil", 100)
     edges = [Player(name, praises=set(sybils)) for name in names("edge", 3)]
     crowd = [Player(name, auditable=False, idle=True, since=20) for name in sybils]
-    village = Village([*honest(10), *edges, *crowd], make=make)
+    village = Village([*honest(10), *edges, *crowd], seed, make=make)
     worst = gained = 0.0
     for _ in range(rounds):
         village.run(1)
@@ -156,10 +156,10 @@ class Return:
     """Rounds of full weight that a member with an old name would have had more."""
 
 
-def whitewasher(probation_rounds: int = 40, rounds: int = 150) -> Return:
+def whitewasher(probation_rounds: int = 40, rounds: int = 150, seed: int = 1) -> Return:
     """A key that was false comes back under a new name and behaves; an honest old member is the measure."""
     section = msgspec.structs.replace(ReputationSection(), probation_rounds=probation_rounds)
-    village = Village([*honest(6), Player("newcomer", since=101)], section=section)
+    village = Village([*honest(6), Player("newcomer", since=101)], seed, section=section)
     village.run(100)
     before = village.income["honest-05"]
     village.run(rounds)
@@ -185,11 +185,11 @@ class OnOff:
     honest_out: int
 
 
-def on_off_cheat(section: ReputationSection | None = None, rounds: int = 200) -> OnOff:
+def on_off_cheat(section: ReputationSection | None = None, rounds: int = 200, seed: int = 1) -> OnOff:
     """Good for 150 rounds, then false in every third round."""
     bad = names("cheat", 4)
     cheats = [Player(name, false_work=1 / 3, honest_until=150) for name in bad]
-    village = Village([*honest(HONEST), *cheats], section=section)
+    village = Village([*honest(HONEST), *cheats], seed, section=section)
     village.run(150)
     before = sum(village.income[name] for name in bad)
     village.run(rounds)

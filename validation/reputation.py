@@ -57,6 +57,7 @@ class Opinion:
     trust_micro: int
     """In its work."""
     on_probation: bool
+    """Whether this node has seen less of it than a probation takes: it is new, or this node is."""
     banned_until: int
     """First round in which it is not banned; 0 if it is not; -1 for ever."""
 

@@ -5,7 +5,8 @@ work itself. So a vote (0, 1/2 or 1, counted in halves) never comes straight out
 part of the roster, beside the commitment, and becomes true as the roster does, by a majority of the
 electors:
 
-- The leader proposes what its own table says, or leaves a vote as it was where it knows nothing.
+- The leader proposes what its own table says. Where it has not yet seen a peer for a whole probation, be it
+  the peer that is new or the leader itself, it leaves the vote as it was: 0 for who was never in.
 - An elector accepts a vote that stayed as it was in the certified head, and one that its own trust,
   moved by at most the margin, would also give. Whoever it has banned gets nothing.
 - In a later view the leader proposes all votes as they were, which no honest elector refuses for want of
@@ -47,13 +48,11 @@ def proposed(before: int, opinion: Opinion | None, section: ReputationSection, v
         section: the swarm's constants.
         view: of the agreement; beyond the first, votes stay as they were.
     """
-    if opinion is None:
-        return before
-    if opinion.banned_until:
+    if opinion is not None and opinion.banned_until:
         return 0
-    if view > 0:
+    if opinion is None or opinion.on_probation or view > 0:
         return before
-    return 0 if opinion.on_probation else vote_of(opinion.trust_micro, section)
+    return vote_of(opinion.trust_micro, section)
 
 
 def acceptable(vote: int, before: int, opinion: Opinion | None, section: ReputationSection) -> bool:
@@ -62,12 +61,11 @@ def acceptable(vote: int, before: int, opinion: Opinion | None, section: Reputat
         return vote == 0
     if vote == before:
         return True
-    if opinion is None:
+    if opinion is None or opinion.on_probation:
         return False
     margin = 10_000 * section.margin_percent
-    low = vote_of(opinion.trust_micro - margin, section)
-    high = 0 if opinion.on_probation else vote_of(opinion.trust_micro + margin, section)
-    return min(low, high) <= vote <= high
+    low, high = vote_of(opinion.trust_micro - margin, section), vote_of(opinion.trust_micro + margin, section)
+    return low <= vote <= high
 
 
 def weighed(weights: Sequence[int], votes: Sequence[int]) -> list[int]:

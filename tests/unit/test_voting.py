@@ -31,7 +31,6 @@ def test_what_trust_is_worth() -> None:
 def test_a_leader_proposes_what_it_thinks_and_leaves_the_rest_as_it_was() -> None:
     assert proposed(1, opinion(90), SECTION) == 2
     assert proposed(1, None, SECTION) == 1
-    assert proposed(2, opinion(90, on_probation=True), SECTION) == 0
     assert proposed(2, opinion(90, banned_until=900), SECTION) == 0
 
 
@@ -65,8 +64,17 @@ def test_a_false_leader_moves_no_vote_beyond_an_electors_margin(
     if vote > before:
         assert not mine.on_probation
         assert vote <= vote_of(mine.trust_micro + margin, SECTION)
-    elif not mine.on_probation and not mine.banned_until:
+    elif not mine.banned_until:
+        assert not mine.on_probation
         assert vote >= vote_of(mine.trust_micro - margin, SECTION)
+
+
+def test_who_has_seen_little_of_a_peer_changes_nothing() -> None:
+    """A leader that has just come would else take everybody's vote; a newcomer has none to keep."""
+    for little in (None, opinion(20, on_probation=True), opinion(90, on_probation=True)):
+        assert [proposed(before, little, SECTION) for before in (0, 1, 2)] == [0, 1, 2]
+        assert acceptable(2, 2, little, SECTION)
+        assert not acceptable(0, 2, little, SECTION)
 
 
 def test_nobody_is_lifted_by_electors_that_know_nothing_of_it() -> None:

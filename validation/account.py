@@ -12,12 +12,24 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 
+import msgspec
+
 from dhtnode.reputation_section import SIGNS, ReputationSection, TermSection
 from validation.evidence import CONTEXTS, Context, Evidence, Term
 from validation.halflife import Series
 
 JUDGED: tuple[Context, ...] = ("work", "audit")
 """Contexts in which a majority can find somebody false. Being late bans nobody."""
+
+
+class ClosedAccount(msgspec.Struct, frozen=True, array_like=True):
+    """What can't change any more of an account: all that has to be on the disk."""
+
+    heard_of: int
+    served: int
+    banned: tuple[int, int, int]
+    values: list[tuple[Context, Term, str, int, int]]
+    """Context, term, teller or nothing, value and the round it is of."""
 
 
 class Account:
@@ -97,8 +109,27 @@ class Account:
         for cuts in self._cuts.values():
             del cuts[: bisect_left(cuts, before)]
         for context in CONTEXTS:
-            for _, series in self._all(context):
+            for _, _, series in self._all(context):
                 series.settle(before)
+
+    def closed(self) -> ClosedAccount:
+        """The part of closed books."""
+        values = [
+            (context, term, teller, *series.settled)
+            for context in CONTEXTS
+            for term, teller, series in self._all(context)
+            if series.settled[0]
+        ]
+        return ClosedAccount(self.heard_of, self._served, self._banned, values)
+
+    @classmethod
+    def reopened(cls, section: ReputationSection, closed: ClosedAccount) -> Account:
+        """An account that goes on from closed books; evidence on open rounds has to be added again."""
+        account = cls(section)
+        account.heard_of, account._served, account._banned = closed.heard_of, closed.served, closed.banned
+        for context, term, teller, value, round_no in closed.values:
+            account._series(context, term, teller, (value, round_no))
+        return account
 
     def _last_ban(self, round_no: int) -> tuple[int, int, int]:
         if round_no < self.heard_of:
@@ -122,27 +153,29 @@ class Account:
 
     def _cut(self, context: Context, round_no: int) -> None:
         insort(self._cuts[context], round_no)
-        for term, series in self._all(context):
+        for term, _, series in self._all(context):
             if SIGNS[term] > 0:
                 series.cut(round_no)
 
-    def _all(self, context: Context) -> Iterator[tuple[Term, Series]]:
-        yield from self._own[context].items()
+    def _all(self, context: Context) -> Iterator[tuple[Term, str, Series]]:
+        """Term, teller or nothing, and the series."""
+        for term, series in self._own[context].items():
+            yield term, "", series
         for term, told in self._told[context].items():
-            for series in told.values():
-                yield term, series
+            for teller, series in told.items():
+                yield term, teller, series
 
-    def _series(self, context: Context, term: Term, teller: str) -> Series:
+    def _series(self, context: Context, term: Term, teller: str, settled: tuple[int, int] = (0, 0)) -> Series:
         if teller:
             told = self._told[context].setdefault(term, {})
             if teller not in told:
-                told[teller] = self._begin(context, term)
+                told[teller] = self._begin(context, term, settled)
             return told[teller]
         if term not in self._own[context]:
-            self._own[context][term] = self._begin(context, term)
+            self._own[context][term] = self._begin(context, term, settled)
         return self._own[context][term]
 
-    def _begin(self, context: Context, term: Term) -> Series:
+    def _begin(self, context: Context, term: Term, settled: tuple[int, int]) -> Series:
         settings: TermSection = getattr(self._section, term)
         return Series(
             1000 * settings.add_milli,
@@ -150,4 +183,5 @@ class Account:
             settings.half_life_rounds,
             self._section.kept_percent,
             self._cuts[context] if SIGNS[term] > 0 else (),
+            settled,
         )

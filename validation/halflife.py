@@ -47,21 +47,28 @@ class Series:
         most: what the value never exceeds.
         half_life_rounds: see above.
         kept_percent: what a cut leaves.
-        cuts: rounds of cuts that came before this series was begun.
+        cuts: open rounds of cuts that came before this series was begun.
+        settled: value and round of what can't change any more, of an earlier life.
     """
 
     def __init__(
-        self, add: int, most: int, half_life_rounds: int, kept_percent: int, cuts: Iterable[int] = ()
+        self,
+        add: int,
+        most: int,
+        half_life_rounds: int,
+        kept_percent: int,
+        cuts: Iterable[int] = (),
+        settled: tuple[int, int] = (0, 0),
     ) -> None:
         self._add = add
         self._most = most
         self._half_life = half_life_rounds
         self._kept = kept_percent
-        self._settled = (0, 0)
+        self.settled = settled
         """Value and round of what can't change any more."""
         self._open: list[tuple[int, bool]] = sorted((round_no, True) for round_no in cuts)
         """Round of each later piece of evidence; True for a cut, which comes last in its round."""
-        self._newest = (0, 0)
+        self._newest = self._fold(self._open)
         """Value and round after all of it."""
 
     def add(self, round_no: int) -> None:
@@ -83,7 +90,7 @@ class Series:
         """Nothing more will come for earlier rounds."""
         until = bisect_right(self._open, (before - 1, True))
         if until:
-            self._settled = self._fold(self._open[:until])
+            self.settled = self._fold(self._open[:until])
             del self._open[:until]
 
     def _insert(self, event: tuple[int, bool]) -> None:
@@ -95,7 +102,7 @@ class Series:
             self._newest = self._fold(self._open)
 
     def _fold(self, events: Iterable[tuple[int, bool]]) -> tuple[int, int]:
-        state = self._settled
+        state = self.settled
         for event in events:
             state = self._step(state, event)
         return state

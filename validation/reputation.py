@@ -24,8 +24,10 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from dhtnode.reputation_section import ReputationSection
-from validation.account import JUDGED, Account
+from validation.account import JUDGED, Account, ClosedAccount
 from validation.evidence import CONTEXTS, Context, Evidence, Term
 from validation.halflife import MICRO, Series
 
@@ -62,6 +64,18 @@ class Opinion:
     """First round in which it is not banned; 0 if it is not; -1 for ever."""
 
 
+class Books(msgspec.Struct, frozen=True):
+    """What a table has of rounds whose books are closed: small, and all that a restart can't add up again."""
+
+    before: int
+    """Evidence on this round and later ones is not in here."""
+    accounts: dict[str, ClosedAccount]
+    given: dict[str, tuple[int, int]]
+    outlaws: list[tuple[str, int, bytes, bytes]]
+    """Key, round, and ids of what it is about and of the record that shows it."""
+    upheld: list[tuple[str, bytes, int]]
+
+
 class Reputation:
     """One node's table.
 
@@ -71,6 +85,7 @@ class Reputation:
 
     def __init__(self, section: ReputationSection) -> None:
         self.round_no = 0
+        self._closed_before = 0
         self._section = section
         self._accounts: dict[str, Account] = {}
         self._given: dict[str, Series] = {}
@@ -79,8 +94,8 @@ class Reputation:
         """Keys that have signed the proof against themselves."""
         self._seen: dict[int, set[tuple[str, Context, Term, bytes, str]]] = {}
         """What has been counted of each open round."""
-        self._upheld: set[tuple[str, bytes]] = set()
-        """Cases that have been counted, of all times."""
+        self._upheld: dict[tuple[str, bytes], int] = {}
+        """Cases that have been counted, of all times, and in which round."""
         self._changes: dict[tuple[str, Context, Term], deque[Change]] = {}
         self._shares: dict[str, int] = {}
         """Of the current round, until something changes."""
@@ -93,14 +108,15 @@ class Reputation:
             return
         self.round_no = round_no
         self._shares.clear()
-        closed = [one for one in self._seen if one < self._oldest]
+        self._closed_before = max(self._closed_before, round_no - self._section.open_rounds)
+        closed = [one for one in self._seen if one < self._closed_before]
         for one in closed:
             del self._seen[one]
         if closed:
             for account in self._accounts.values():
-                account.settle(self._oldest)
+                account.settle(self._closed_before)
             for series in self._given.values():
-                series.settle(self._oldest)
+                series.settle(self._closed_before)
 
     def add(self, evidence: Evidence) -> Change | None:
         """Take in a piece of evidence. A case is never too late: it counts from the oldest open round.
@@ -110,7 +126,7 @@ class Reputation:
             word on itself.
         """
         if evidence.term in ("upheld", "proven"):
-            evidence = replace(evidence, round_no=max(evidence.round_no, self._oldest))
+            evidence = replace(evidence, round_no=max(evidence.round_no, self._closed_before))
         if not self._is_news(evidence):
             return None
         before = self.trust(evidence.peer, evidence.context)
@@ -218,26 +234,54 @@ class Reputation:
             for peer in sorted(self._accounts.keys() | self._outlaws.keys())
         ]
 
+    # On the disk
+
+    def closed_books(self) -> bytes:
+        """What has to be stored. Evidence on open rounds is stored as the records that it comes from."""
+        books = Books(
+            self._closed_before,
+            {peer: account.closed() for peer, account in self._accounts.items()},
+            {teller: series.settled for teller, series in self._given.items()},
+            [(peer, one.round_no, one.about, one.record) for peer, one in self._outlaws.items()],
+            [(*case, round_no) for case, round_no in self._upheld.items() if round_no < self._closed_before],
+        )
+        return msgspec.msgpack.encode(books)
+
+    @classmethod
+    def reopened(cls, section: ReputationSection, stored: bytes) -> Reputation:
+        """The table of `closed_books`. Evidence on later rounds has to be added again, and all cases first.
+
+        Raises:
+            msgspec.MsgspecError: these are no such bytes.
+        """
+        books = msgspec.msgpack.decode(stored, type=Books)
+        table = cls(section)
+        table.round_no = table._closed_before = books.before
+        for peer, account in books.accounts.items():
+            table._accounts[peer] = Account.reopened(section, account)
+        for teller, settled in books.given.items():
+            table._given_by(teller, settled)
+        for peer, round_no, about, record in books.outlaws:
+            table._outlaws[peer] = Evidence(peer, "work", "proven", round_no, about, record)
+        table._upheld = {(peer, about): round_no for peer, about, round_no in books.upheld}
+        return table
+
     # Inside
 
     def _is_news(self, evidence: Evidence) -> bool:
-        if not self._oldest <= evidence.round_no <= self.round_no or evidence.teller == evidence.peer:
+        is_open = self._closed_before <= evidence.round_no <= self.round_no
+        if not is_open or evidence.teller == evidence.peer:
             return False
+        seen = self._seen.setdefault(evidence.round_no, set())
         if evidence.term in ("upheld", "proven"):
             case = (evidence.peer, evidence.about)
             news = case not in self._upheld
-            self._upheld.add(case)
+            self._upheld.setdefault(case, evidence.round_no)
             return news
         name = (evidence.peer, evidence.context, evidence.term, evidence.about, evidence.teller)
-        seen = self._seen.setdefault(evidence.round_no, set())
         news = name not in seen
         seen.add(name)
         return news
-
-    @property
-    def _oldest(self) -> int:
-        """The first round whose books are open."""
-        return max(0, self.round_no - self._section.open_rounds)
 
     def _share(self, teller: str) -> int:
         account = self._accounts.get(teller)
@@ -265,11 +309,13 @@ class Reputation:
         for key in [key for key in self._changes if key[0] == oldest]:
             del self._changes[key]
 
-    def _given_by(self, teller: str) -> Series:
+    def _given_by(self, teller: str, settled: tuple[int, int] = (0, 0)) -> Series:
         if teller not in self._given:
             passed = self._section.passed
             limit = 1000 * passed.add_milli * 2**32  # all that is said is counted: no cap
-            self._given[teller] = Series(1000 * passed.add_milli, limit, passed.half_life_rounds, 100)
+            self._given[teller] = Series(
+                1000 * passed.add_milli, limit, passed.half_life_rounds, 100, settled=settled
+            )
         return self._given[teller]
 
     def _note(self, evidence: Evidence, delta_micro: int) -> Change:

@@ -320,6 +320,43 @@ def test_a_node_that_reads_along_has_the_table_of_one_that_is_told_afterwards(
     assert along.table() == table(*evidence, now=300).table()
 
 
+@settings(deadline=None)
+@given(st.lists(pieces, max_size=40), st.integers(0, 300))
+def test_a_node_that_was_restarted_has_the_table_of_one_that_was_not(
+    evidence: list[Evidence], stopped: int
+) -> None:
+    section = msgspec.structs.replace(SECTION, open_rounds=50)
+    in_order = sorted(evidence, key=lambda one: one.round_no)
+
+    def play(found: Reputation, since: int, until: int) -> Reputation:
+        for one in in_order:
+            if since <= one.round_no <= until:
+                found.begin(one.round_no)
+                found.add(one)
+        found.begin(until)
+        return found
+
+    stored = play(Reputation(section), 0, stopped).closed_books()
+    again = play(Reputation.reopened(section, stored), max(0, stopped - 50), stopped)
+    for found in (again, whole := play(Reputation(section), 0, stopped)):
+        play(found, stopped + 1, 300)
+    assert again.table() == whole.table()
+
+
+def test_a_proof_is_not_forgotten_over_a_restart() -> None:
+    late, old = piece("upheld", 3, "late"), piece("upheld", 3, "old")
+    found = table(old)
+    found.begin(2000)
+    for one in (piece("proven", 3, "outlaw"), piece("passed", 2000), late):
+        found.add(one)
+    again = Reputation.reopened(SECTION, found.closed_books())
+    assert again.add(old) is None  # all cases are shown again after a restart
+    again.add(late)
+    again.begin(2000)
+    again.add(piece("passed", 2000))
+    assert again.table() == found.table()
+
+
 # Evidence from records
 
 PEOPLE = people(4)

@@ -69,9 +69,9 @@ class ReputationSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     margin_percent: Percent = 15
     """How far an elector's trust may lie from what a proposed vote stands for. Honest tables differ by what
     each has replayed itself; a guess."""
-    probation_rounds: Rounds = 40
-    """Accepted rounds without a vote that a newcomer starts with. 40: credits vest over as many, so coming
-    back under a new name costs both."""
+    probation_rounds: Rounds = 45
+    """Accepted rounds without a vote that a newcomer starts with. A new name has to cost 40 rounds of income,
+    as many as credits vest over; members with an old one lack a little of a whole vote, too."""
 
     ban_percent: Percent = 10
     """An upheld `fail` that brings trust below this bans."""

@@ -95,9 +95,9 @@ def badmouthing(make: type[Reputation] = Reputation, rounds: int = 200, seed: in
 
 
 def ballot_stuffing(make: type[Reputation] = Reputation, rounds: int = 200, seed: int = 1) -> Outcome:
-    """Members that praise each other in every round, and cheat in every fifth after 100 good ones."""
+    """Members that praise each other in every round, and cheat in every fifth after 45 good ones."""
     bad = names("clique", CLIQUE)
-    clique = [Player(name, false_work=0.2, praises=set(bad) - {name}, honest_until=100) for name in bad]
+    clique = [Player(name, false_work=0.2, praises=set(bad) - {name}, honest_until=45) for name in bad]
     village = Village([*honest(HONEST), *clique], seed, make=make)
     village.run(rounds)
     return outcome(village, bad)
@@ -156,14 +156,16 @@ class Return:
     """Rounds of full weight that a member with an old name would have had more."""
 
 
-def whitewasher(probation_rounds: int = 40, rounds: int = 150, seed: int = 1) -> Return:
-    """A key that was false comes back under a new name and behaves; an honest old member is the measure."""
+def whitewasher(probation_rounds: int = 45, rounds: int = 150, seed: int = 1) -> Return:
+    """A key that was false comes back under a new name and behaves; honest old members are the measure."""
     section = msgspec.structs.replace(ReputationSection(), probation_rounds=probation_rounds)
     village = Village([*honest(6), Player("newcomer", since=101)], seed, section=section)
     village.run(100)
-    before = village.income["honest-05"]
+    old = [player.name for player in honest(6)]
+    before = sum(village.income[name] for name in old)
     village.run(rounds)
-    return Return(village.income["honest-05"] - before - village.income["newcomer"])
+    gained = (sum(village.income[name] for name in old) - before) / len(old)
+    return Return(gained - village.income["newcomer"])
 
 
 FORGIVING = ReputationSection(

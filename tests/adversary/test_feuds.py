@@ -40,7 +40,7 @@ def test_a_clique_that_says_nothing_good_of_anybody_puts_nobody_out() -> None:
 
 
 def test_a_clique_that_praises_itself_is_found_out_as_soon_as_others() -> None:
-    defended, gullible = ballot_stuffing(rounds=180), ballot_stuffing(Gullible, rounds=180)
+    defended, gullible = ballot_stuffing(rounds=110), ballot_stuffing(Gullible, rounds=110)
     assert defended.honest_out == 0
     assert defended.attackers_out >= 6
     assert defended.false_taken < gullible.false_taken / 2
@@ -64,8 +64,9 @@ def test_ten_made_up_keys_for_each_member_gain_no_more_than_those_who_praise_the
 
 
 def test_a_new_name_costs_forty_rounds_of_income() -> None:
-    assert whitewasher().rounds_lost >= LEAST_COST
-    assert whitewasher(probation_rounds=1).rounds_lost < LEAST_COST
+    for seed in range(1, 5):
+        assert whitewasher(seed=seed).rounds_lost >= LEAST_COST
+        assert whitewasher(probation_rounds=1, seed=seed).rounds_lost < LEAST_COST
 
 
 def test_being_good_for_long_buys_few_false_rounds() -> None:

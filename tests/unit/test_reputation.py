@@ -121,7 +121,7 @@ def test_a_ban_outlives_the_books_and_starts_probation_again() -> None:
     assert not opinion(found).on_probation
     for about in range(2):
         found.add(piece("upheld", 60, about=about))
-    for number in range(260, 299):
+    for number in range(260, 259 + SECTION.probation_rounds):
         found.begin(number)
         found.add(piece("accepted", number))
     assert opinion(found).on_probation

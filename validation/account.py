@@ -4,7 +4,7 @@ Everything follows from the evidence and the order of its rounds. An upheld `fai
 its context, also what others have told, and bans if it brings trust below the limit. Nothing else
 bans: after a ban a peer is audited always and has no vote, and its next proven fault bans for twice as
 long. What others tell is kept by teller and weighed when it is read: when a teller turns out to be
-false, all that it ever said is gone.
+false, all that it ever said loses its weight with it.
 """
 
 from __future__ import annotations

@@ -211,7 +211,7 @@ def test_all_tellers_together_add_ten_or_what_was_seen_here() -> None:
     assert 25_000_000 < seen.pair("worker", "work")[0] <= 2 * 15_000_000
 
 
-def test_when_a_teller_turns_out_false_all_that_it_said_is_gone() -> None:
+def test_when_a_teller_is_banned_all_that_it_ever_said_counts_for_nothing() -> None:
     found = table(*trusted_teller(checks=20), *told(5, round_no=20))
     assert found.pair("worker", "work")[0] > 0
     for about in range(2):

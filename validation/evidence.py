@@ -52,6 +52,8 @@ CAUSES: dict[tuple[Context, Term], str] = {
     ("liveness", "late"): "a round ended without its work",
 }
 """All that there can be, in plain words."""
+TOLD: tuple[Term, ...] = ("passed", "unsure", "accused")
+"""What a single verdict says; all else follows from certified heads, and from majorities."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class Evidence:
     def __post_init__(self) -> None:
         if (self.context, self.term) not in CAUSES:
             raise LocalProtocolError(f"nothing is {self.term} in the context {self.context}")
+        if self.teller and self.term not in TOLD:
+            raise LocalProtocolError(f"{self.term} rests on nobody's word")
 
     @property
     def cause(self) -> str:

@@ -73,7 +73,7 @@ class Books(msgspec.Struct, frozen=True):
     given: dict[str, tuple[int, int]]
     outlaws: list[tuple[str, int, bytes, bytes]]
     """Key, round, and ids of what it is about and of the record that shows it."""
-    upheld: list[tuple[str, bytes, int]]
+    upheld: list[tuple[str, Context, bytes, int]]
 
 
 class Reputation:
@@ -94,7 +94,7 @@ class Reputation:
         """Keys that have signed the proof against themselves."""
         self._seen: dict[int, set[tuple[str, Context, Term, bytes, str]]] = {}
         """What has been counted of each open round."""
-        self._upheld: dict[tuple[str, bytes], int] = {}
+        self._upheld: dict[tuple[str, Context, bytes], int] = {}
         """Cases that have been counted, of all times, and in which round."""
         self._changes: dict[tuple[str, Context, Term], deque[Change]] = {}
         self._shares: dict[str, int] = {}
@@ -131,7 +131,7 @@ class Reputation:
             return None
         before = self.trust(evidence.peer, evidence.context)
         if evidence.term == "proven":
-            self._outlaws.setdefault(evidence.peer, evidence)
+            self._outlaws[evidence.peer] = evidence
         else:
             self._account(evidence.peer).add(evidence)
         if evidence.teller and evidence.term == "passed":
@@ -263,7 +263,7 @@ class Reputation:
             table._given_by(teller, settled)
         for peer, round_no, about, record in books.outlaws:
             table._outlaws[peer] = Evidence(peer, "work", "proven", round_no, about, record)
-        table._upheld = {(peer, about): round_no for peer, about, round_no in books.upheld}
+        table._upheld = {(peer, context, about): round_no for peer, context, about, round_no in books.upheld}
         return table
 
     # Inside
@@ -273,8 +273,10 @@ class Reputation:
         if not is_open or evidence.teller == evidence.peer:
             return False
         seen = self._seen.setdefault(evidence.round_no, set())
-        if evidence.term in ("upheld", "proven"):
-            case = (evidence.peer, evidence.about)
+        if evidence.term == "proven":
+            return evidence.peer not in self._outlaws
+        if evidence.term == "upheld":
+            case = (evidence.peer, evidence.context, evidence.about)
             news = case not in self._upheld
             self._upheld.setdefault(case, evidence.round_no)
             return news

@@ -20,6 +20,7 @@ from validation import reputation
 from validation.cases import equivocation_case
 from validation.evidence import (
     CAUSES,
+    TOLD,
     Context,
     Evidence,
     Term,
@@ -283,7 +284,9 @@ def test_the_table_is_bounded_and_forgets_the_idle_first(monkeypatch: pytest.Mon
 peers = st.sampled_from(["a", "b", "c", "d"])
 kinds = st.sampled_from([kind for kind in CAUSES if kind[1] != "proven"])
 pieces = st.builds(
-    lambda kind, *rest: piece(kind[1], *rest[:3], kind[0], rest[3]),
+    lambda kind, round_no, peer, teller, about: piece(
+        kind[1], round_no, peer, teller if kind[1] in TOLD else "", kind[0], about
+    ),
     kinds,
     st.integers(0, 300),
     peers,
@@ -433,6 +436,8 @@ def test_who_finds_the_same_has_judged_well() -> None:
 def test_there_is_no_evidence_of_what_can_not_be() -> None:
     with pytest.raises(LocalProtocolError, match="nothing is late in the context work"):
         piece("late")
+    with pytest.raises(LocalProtocolError, match="rests on nobody's word"):
+        piece("upheld", teller="teller")
 
 
 # The constants are held against each other

@@ -21,6 +21,7 @@ from dhtnode.digest import digest
 from dhtnode.errors import ConfigError, Exit
 from dhtnode.identity import Identity, is_peer_id, verify
 from dhtnode.records import canonical
+from dhtnode.reputation import ReputationSection
 from dhtnode.reward import RewardSection, reward_fault
 from dhtnode.section import Section
 
@@ -167,6 +168,7 @@ class Terms(Section, frozen=True, kw_only=True):
     reduce: ReduceSection = ReduceSection()
     round: RoundSection = RoundSection()
     audit: AuditSection = AuditSection()
+    reputation: ReputationSection = ReputationSection()
     reward: RewardSection = RewardSection()
     network: NetworkSection = NetworkSection()
 

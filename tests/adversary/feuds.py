@@ -1,0 +1,237 @@
+"""Attacks on reputation, by name: each as one run that gives its figures, with or without the defence.
+
+`test_feuds.py` holds them against their bounds, `scripts/bench-reputation` prints them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from dhtnode.records import sign
+from dhtnode.reputation import ReputationSection, TermSection
+from tests.adversary.standing import LEAST, Player, Village, honest, names
+from tests.unit.parties import SWARM, people
+from validation.account import JUDGED
+from validation.entry import Gate, Voucher
+from validation.halflife import MICRO
+from validation.reputation import Reputation
+from validation.voting import FULL
+
+HONEST, CLIQUE = 12, 8
+"""40 % of 20."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an attack has come to."""
+
+    honest_out: int
+    """Honest members that somebody has banned or trusts no more."""
+    lowest_honest_trust: float
+    honest_vote: float
+    """Mean vote of the honest at the end, 0 to 1."""
+    attackers_out: int
+    attackers_vote: float
+    """Mean vote of those that are not out, 0 to 1, at the end."""
+    false_taken: float
+    """Rounds of full weight that an attacker's false work was taken in for, mean."""
+
+
+def outcome(village: Village, attackers: list[str]) -> Outcome:
+    out = village.out()
+    good = [name for name in village.players if name.startswith("honest")]
+    good_votes = [vote / FULL for name in good for vote in village.votes(name)]
+    votes = [vote / FULL for name in attackers if name not in out for vote in village.votes(name)]
+    trusts = [
+        table.trust(name, "work") / MICRO
+        for name in good
+        for owner, table in village.tables.items()
+        if owner != name
+    ]
+    return Outcome(
+        len(out & set(good)),
+        min(trusts),
+        sum(good_votes) / len(good_votes),
+        len(out & set(attackers)),
+        sum(votes) / len(votes) if votes else 0.0,
+        sum(village.false_taken[name] for name in attackers) / max(1, len(attackers)),
+    )
+
+
+@dataclass(frozen=True)
+class Peace:
+    """What honest members think of each other."""
+
+    honest_out: int
+    votes: float
+    """Mean vote, 0 to 1."""
+    audit_rate: float
+    """Mean share of a member's rounds that are replayed."""
+
+
+def peace(members: int = 16, rounds: int = 300) -> Peace:
+    """Nobody attacks."""
+    village = Village(honest(members))
+    village.run(rounds)
+    votes = [vote / FULL for name in village.players for vote in village.votes(name)]
+    rates = [
+        table.audit_rate(name, LEAST) / MICRO
+        for owner, table in village.tables.items()
+        for name in village.players
+        if name != owner
+    ]
+    return Peace(len(village.out()), sum(votes) / len(votes), sum(rates) / len(rates))
+
+
+def badmouthing(make: type[Reputation] = Reputation, rounds: int = 200, seed: int = 1) -> Outcome:
+    """Members that work and audit honestly, and say nothing good of anybody honest, in every round."""
+    good, bad = honest(HONEST), names("clique", CLIQUE)
+    targets = {player.name for player in good}
+    village = Village([*good, *(Player(name, doubts=targets) for name in bad)], seed, make=make)
+    village.run(rounds)
+    return outcome(village, bad)
+
+
+def ballot_stuffing(make: type[Reputation] = Reputation, rounds: int = 200, seed: int = 1) -> Outcome:
+    """Members that praise each other in every round, and cheat in every fifth after 45 good ones."""
+    bad = names("clique", CLIQUE)
+    clique = [Player(name, false_work=0.2, praises=set(bad) - {name}, honest_until=45) for name in bad]
+    village = Village([*honest(HONEST), *clique], seed, make=make)
+    village.run(rounds)
+    return outcome(village, bad)
+
+
+def self_audit_ring(make: type[Reputation] = Reputation, rounds: int = 200, seed: int = 1) -> Outcome:
+    """Members whose work nobody else can replay, and who find each other's work and verdicts sound."""
+    bad = names("ring", CLIQUE)
+    ring = [
+        Player(name, false_work=1.0, auditable=False, praises=set(bad) - {name}, false_audits=1.0)
+        for name in bad
+    ]
+    village = Village([*honest(HONEST), *ring], seed, make=make)
+    village.run(rounds)
+    return outcome(village, bad)
+
+
+@dataclass(frozen=True)
+class Flood:
+    """What ten made-up keys to each honest member have come to."""
+
+    honest_out: int
+    influence: float
+    """What the Sybils have gained by others' word (r, in work and audit), over what the members that vouch
+    for them have earned; the largest in any round and table."""
+    gained: float
+    """The same for one Sybil at the end, in passed audits."""
+    sybils_vote: float
+    """Mean vote of a Sybil at the end, 0 to 1."""
+
+
+def sybil_flood(make: type[Reputation] = Reputation, rounds: int = 120, seed: int = 1) -> Flood:
+    """Keys without work that anybody could replay; three members with a good name praise them all."""
+    sybils = names("sybil", 100)
+    edges = [Player(name, praises=set(sybils)) for name in names("edge", 3)]
+    crowd = [Player(name, auditable=False, idle=True, since=20) for name in sybils]
+    village = Village([*honest(10), *edges, *crowd], seed, make=make)
+    worst = gained = 0.0
+    for _ in range(rounds):
+        village.run(1)
+        for table in village.tables.values():
+            gained = sum(table.told(name, context, "passed") for name in sybils for context in JUDGED)
+            earned = sum(table.earned(edge.name) for edge in edges)
+            if earned:
+                worst = max(worst, gained / earned)
+    votes = [vote / FULL for name in sybils for vote in village.votes(name)]
+    good = {name for name in village.players if name.startswith("honest")}
+    return Flood(len(village.out() & good), worst, gained / len(sybils) / MICRO, sum(votes) / len(votes))
+
+
+@dataclass(frozen=True)
+class Return:
+    """What a new name costs."""
+
+    rounds_lost: float
+    """Rounds of full weight that a member with an old name would have had more."""
+
+
+def whitewasher(probation_rounds: int = 45, rounds: int = 150, seed: int = 1) -> Return:
+    """A key that was false comes back under a new name and behaves; honest old members are the measure."""
+    section = msgspec.structs.replace(ReputationSection(), probation_rounds=probation_rounds)
+    village = Village([*honest(6), Player("newcomer", since=101)], seed, section=section)
+    village.run(100)
+    old = [player.name for player in honest(6)]
+    before = sum(village.income[name] for name in old)
+    village.run(rounds)
+    gained = (sum(village.income[name] for name in old) - before) / len(old)
+    return Return(gained - village.income["newcomer"])
+
+
+FORGIVING = ReputationSection(
+    kept_percent=100,
+    upheld=TermSection(add_milli=2001, most_milli=80_000, half_life_rounds=50, sign=-1),
+)
+"""The control: a fault weighs about as much as an honest round, and is forgotten soon."""
+
+
+@dataclass(frozen=True)
+class OnOff:
+    """What being good for long, then bad, is worth."""
+
+    false_taken: float
+    """Rounds of full weight in which false work was taken in, mean."""
+    bans: float
+    income: float
+    """Rounds of full weight after the first 150; false ones among them."""
+    honest_out: int
+
+
+def on_off_cheat(section: ReputationSection | None = None, rounds: int = 200, seed: int = 1) -> OnOff:
+    """Good for 150 rounds, then false in every third round."""
+    bad = names("cheat", 4)
+    cheats = [Player(name, false_work=1 / 3, honest_until=150) for name in bad]
+    village = Village([*honest(HONEST), *cheats], seed, section=section)
+    village.run(150)
+    before = sum(village.income[name] for name in bad)
+    village.run(rounds)
+    bans = [table.bans(name)[0] for table in village.tables.values() for name in bad]
+    good = {name for name in village.players if name.startswith("honest")}
+    return OnOff(
+        sum(village.false_taken[name] for name in bad) / len(bad),
+        sum(bans) / len(bans),
+        (sum(village.income[name] for name in bad) - before) / len(bad),
+        len(village.out() & good),
+    )
+
+
+@dataclass(frozen=True)
+class Vouched:
+    """What a member gets in by answering for it."""
+
+    entered: int
+    bond_lost_micro: int
+
+
+def voucher_abuse(tells: bool = True, tries: int = 50) -> Vouched:
+    """A member answers for one key after the other; each is false at once.
+
+    Args:
+        tells: whether the gate hears of it; the control does not.
+        tries: keys.
+    """
+    section = ReputationSection()
+    member, *sybils = people(tries + 1)
+    gate = Gate(section, lambda _: True, lambda _: 10**12)
+    entered = lost = 0
+    for number, sybil in enumerate(sybils):
+        voucher = Voucher(round=number, newcomer=sybil.peer_id, bond_micro=section.voucher_micro)
+        gate.on_voucher(sign(member, SWARM, voucher))
+        if not gate.may_enter(sybil.peer_id):
+            continue
+        entered += 1
+        burnt = gate.on_convicted(sybil.peer_id) if tells else None
+        lost += burnt.body.bond_micro if burnt else 0
+        if not tells:
+            gate.on_probation_served(sybil.peer_id)
+    return Vouched(entered, lost)

@@ -1,0 +1,75 @@
+"""How much each commitment counts in a round: one vote for all, though every node has its own opinion.
+
+The state must be the same to the bit on all honest nodes, and their tables differ: each has replayed other
+work itself. So a vote (0, 1/2 or 1, counted in halves) never comes straight out of a table. It is
+part of the roster, beside the commitment, and becomes true as the roster does, by a majority of the
+electors:
+
+- The leader proposes what its own table says. Where it has not yet seen a peer for a whole probation, be it
+  the peer that is new or the leader itself, it leaves the vote as it was: 0 for who was never in.
+- An elector accepts a vote that stayed as it was in the certified head, and one that its own trust,
+  moved by at most the margin, would also give. Whoever it has banned gets nothing.
+- In a later view the leader proposes all votes as they were, which no honest elector refuses for want of
+  the same opinion: a difference of opinion costs one view and never the round.
+
+So a decided vote is either as before, or within the margin of what at least one honest elector thinks,
+as long as most electors are honest. A false leader can lift nobody whom honest electors hold for
+false, and push nobody down further than the margin. The other way was to compute votes from evidence
+that the head pins. It needs every verdict in the chain, and the whole history for a late joiner; this
+needs one small integer for each member in the head, and who joins late takes it from there.
+
+If nobody in a roster has a vote (a swarm's first rounds), all count alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dhtnode.reputation import ReputationSection
+from validation.reputation import Opinion
+
+FULL = 2
+"""A whole vote, in halves."""
+
+
+def vote_of(trust_micro: int, section: ReputationSection) -> int:
+    """What trust is worth, in halves of a vote."""
+    if trust_micro >= 10_000 * section.full_vote_percent:
+        return FULL
+    return 1 if trust_micro >= 10_000 * section.half_vote_percent else 0
+
+
+def proposed(before: int, opinion: Opinion | None, section: ReputationSection, view: int = 0) -> int:
+    """The vote that a leader puts beside a commitment.
+
+    Args:
+        before: the signer's vote in the certified head; 0 for whoever is not in it.
+        opinion: the leader's own, None if it knows nothing of the signer.
+        section: the swarm's constants.
+        view: of the agreement; beyond the first, votes stay as they were.
+    """
+    if opinion is not None and opinion.banned_until:
+        return 0
+    if opinion is None or opinion.on_probation or view > 0:
+        return before
+    return vote_of(opinion.trust_micro, section)
+
+
+def acceptable(vote: int, before: int, opinion: Opinion | None, section: ReputationSection) -> bool:
+    """Whether an elector lets a vote pass; arguments as in `proposed`."""
+    if opinion is not None and opinion.banned_until:
+        return vote == 0
+    if vote == before:
+        return True
+    if opinion is None or opinion.on_probation:
+        return False
+    margin = 10_000 * section.margin_percent
+    low, high = vote_of(opinion.trust_micro - margin, section), vote_of(opinion.trust_micro + margin, section)
+    return low <= vote <= high
+
+
+def weighed(weights: Sequence[int], votes: Sequence[int]) -> list[int]:
+    """Weights of a roster's commitments with their votes: integers, as the reduction takes them."""
+    if not any(votes):
+        return list(weights)
+    return [weight * vote for weight, vote in zip(weights, votes, strict=True)]

@@ -193,8 +193,8 @@ class Gathering:
 
     @property
     def _lacks_only_its_leader(self) -> bool:
-        """Whether the next leader could propose at once, and this one has said that it goes."""
-        gone = self.agreement.leader(self.agreement.view) in self._left
+        """Whether the next leader could propose at once, and this one has said that it goes, or is out."""
+        gone = self.agreement.leader(self.agreement.view) in self._left | self._context.excluded
         return gone and self._everybody_is_in and not self.agreement.has_proposal
 
     @property

@@ -220,6 +220,10 @@ class Worker:
             raise replay.error
         return cast("LocalWork", replay.work)
 
+    async def aside(self, call: Callable[[Trainer, Shard], T]) -> T:
+        """Do something else between own local runs, with a trainer that is not the node's own."""
+        return await self._in(self._training, lambda: call(self._trainer.twin(), self._shard))
+
     async def evaluate(self, state: State) -> Scores:
         """Judge a state by this node's held-out data."""
         return await self._in(self._training, lambda: self._trainer.evaluate(state, self._shard))

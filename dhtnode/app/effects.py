@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from dhtnode.app.judging import Judging, loss_micro
+from dhtnode.app.lookout import Lookout
 from dhtnode.app.memory import Memory
 from dhtnode.app.report import Report
 from dhtnode.driver import Driver
@@ -71,6 +72,7 @@ class Performer:
         report: told of what people want to know.
         ask: exchanges records with a peer.
         judging: looks at others' work.
+        lookout: looks at others' parts where nothing can be replayed, else None.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Performer:
         report: Report,
         ask: Callable[[str], None],
         judging: Judging,
+        lookout: Lookout | None,
     ) -> None:
         self._driver = driver
         self._network = network
@@ -94,6 +97,7 @@ class Performer:
         self._report = report
         self._ask = ask
         self._judging = judging
+        self._lookout = lookout
         self._work: dict[bytes, Contribution] = {}
         self._applied: dict[bytes, State] = {}
         self._owed: set[asyncio.Task[None]] = set()
@@ -230,6 +234,13 @@ class Performer:
         await asyncio.to_thread(self._memory.keep_parts, plan.base, part, received)
         await asyncio.to_thread(self._memory.keep_results, plan.base, {root: reduced})
         self._post(Reduced(plan.base, part, tuple(present), root))
+        if self._lookout is not None:
+            sizes = [self._exchange.sizes_K[index] for index in owned]
+            sent = [
+                (plan.commitments_N[place].signer, chunks)
+                for place, (_, chunks) in zip(present, senders, strict=True)
+            ]
+            await self._lookout.look(plan, owned, sizes, sent)
 
     async def _fetch_result(self, wish: FetchResult) -> None:
         try:
@@ -250,7 +261,10 @@ class Performer:
             return
         roots = [result.body.root for result in wish.results]
         parts = [self._exchange.result(root) for root in roots]
-        after = await self._worker.apply(state, [chunk for chunks in parts for chunk in chunks])
+        joined = [chunk for chunks in parts for chunk in chunks]
+        after = await self._worker.apply(state, joined)
+        if self._lookout is not None:
+            self._lookout.remember(after.digest, joined)
         await asyncio.to_thread(
             self._memory.keep_results, wish.plan.base, dict(zip(roots, parts, strict=True))
         )

@@ -12,11 +12,14 @@ import random
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import cast
 
+from dhtnode.app.canaries import Canaries
 from dhtnode.app.dataset import dataset_from_peers, local_dataset
 from dhtnode.app.effects import TOPIC, Performer
 from dhtnode.app.joining import RENEW_S, Joining
 from dhtnode.app.judging import Judging
+from dhtnode.app.lookout import Lookout
 from dhtnode.app.memory import Memory
 from dhtnode.app.report import Report
 from dhtnode.config import Progress, RunOptions
@@ -29,7 +32,7 @@ from dhtnode.net.gossip import REJOIN_S
 from dhtnode.net.multiaddress import split_peer
 from dhtnode.net.network import Network, NetworkConfig
 from dhtnode.quota import Quota
-from dhtnode.records import open_record
+from dhtnode.records import Signed, open_record
 from dhtnode.store import Store
 from training.chain import Certificate, found, open_certificate
 from training.codec import chunk_sizes
@@ -47,6 +50,7 @@ from training.tasks import load_task
 from training.worker import Worker
 from validation.cases import Case, open_evidence
 from validation.commitment import find_fault
+from validation.evaluation import Evaluation
 from validation.events import CaseShown, NodeEffect, NodeEvent
 from validation.exhibits import Exhibits
 from validation.lottery import Chain
@@ -80,6 +84,7 @@ class Node:
         self._report = Report(options, store, self._identity.peer_id)
         self._driver: Driver[NodeEvent, NodeEffect] | None = None
         self._validator: Validator | None = None
+        self._lookout: Lookout | None = None
         self._sampler: Callable[[], Awaitable[str]] | None = None
         self._daemon_death = ""
         self._out: Case | None = None
@@ -222,13 +227,21 @@ class Node:
             link=chain.link,
         )
         member = self._report.member = Member(context, Driver.now_s())
-        validator = self._validator = self._report.validator = Validator(member, chain)
+        canaries = Canaries(
+            *(self._identity, self._swarm_id, context.device, self._manifest.terms, network, worker),
+            members=lambda: member.certificate.head.members if member.certificate else (),
+            spawn=lambda work: self._running().spawn(work),
+        )
+        validator = Validator(member, chain, canaries.eps_ppm)
+        self._validator = self._report.validator = validator
         for case in self._memory.cases():
             if case.guilty == self._identity.peer_id:
                 self._on_own_conviction(case)
             validator.remember([case])
         wire = self._manifest.terms.wire
         exhibits = Exhibits(network.streams, self._swarm_id, wire, exchange.sizes_K)
+        if self._manifest.terms.data.mode == "private":
+            self._lookout = self._report.lookout = Lookout(self._identity, self._swarm_id, wire)
         judging = Judging(
             *(self._running, validator, self._identity.peer_id, self._memory),
             exchange=exchange,
@@ -240,6 +253,7 @@ class Node:
         performer = Performer(
             *(self._running, network, self._memory, exchange, library, worker, self._report, self._ask),
             judging=judging,
+            lookout=self._lookout,
         )
         driver = self._driver = Driver(validator, performer.perform, Tick())
         self._report.on_adopted = lambda state: driver.spawn(self._evaluate(worker, state))
@@ -248,6 +262,8 @@ class Node:
         self._sampler = lambda: self._sample(worker, library)
         await exchange.serve()
         await judging.serve()
+        if self._manifest.terms.data.mode == "shared":
+            await canaries.serve()
         await serve_chunks(network.streams, library)
         await network.on_request(SYNC, MAX_SYNC_BYTES, self._answer_sync)
         network.died.add_done_callback(self._on_daemon_death)
@@ -319,6 +335,10 @@ class Node:
             record = open_record(data, self._swarm_id, SPOKEN, author)
         except RemoteProtocolError as error:
             self._report.blamed(error.peer, error.reason, error.detail)
+            return
+        if isinstance(record.body, Evaluation):
+            if self._lookout is not None:
+                self._lookout.hear(cast("Signed[Evaluation]", record))
             return
         self._post(RecordArrived(record, author))
 
@@ -404,7 +424,11 @@ class Node:
             await asyncio.sleep(REPORT_S)
 
     async def _evaluate(self, worker: Worker, state: State) -> None:
-        self._report.scores = await worker.evaluate(state)
+        scores = self._report.scores = await worker.evaluate(state)
+        said = self._lookout.say(state.digest, scores) if self._lookout else None
+        if said is not None and self._report.network is not None:
+            with suppress(TransportError):
+                await self._report.network.publish(TOPIC, said.wire)
         self._report.scored_round = state.round_no
         self._progress(self._report.status())
         self._store.save_status(self._report.status())

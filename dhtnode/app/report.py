@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import msgpack
 
 from dhtnode.app.joining import Joining
+from dhtnode.app.lookout import Lookout
 from dhtnode.config import RunOptions
 from dhtnode.net.network import Network
 from dhtnode.records import Signed
@@ -104,6 +105,8 @@ class Report:
         self.network: Network | None = None
         self.worker: Worker | None = None
         self.joining: Joining | None = None
+        self.lookout: Lookout | None = None
+        """In private mode."""
         self.on_adopted: Callable[[State], object] = _ignore
         self.on_finished: Callable[[str], None] = _ignore
         self.on_own_conviction: Callable[[Case], None] = _ignore
@@ -151,6 +154,9 @@ class Report:
                 self._store.add_round(self._summary(effect))
             _save_totals(self._store, self._totals)
         self._work = None
+        rising = self.lookout.adopt(head) if self.lookout else None
+        if rising:
+            self.notice(rising)
         self.began(state)
         if head.marks:
             self.notice(
@@ -231,6 +237,7 @@ class Report:
                 last_round=self._totals.last_receipt,
             ),
             audits=self._audits(),
+            plausibility=self.lookout.part() if self.lookout else None,
             branch=BranchPart(
                 since_round=head.since,
                 reason=f"went on without a quorum, founded by {head.founder}",

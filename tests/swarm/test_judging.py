@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -83,3 +84,40 @@ def test_a_cheat_is_out_and_anybody_can_check_why(
     assert refused.returncode == Exit.FAILED
     assert "proves nothing" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
+
+
+def old_processor(*before: str) -> tuple[str, ...]:
+    """The command of a node whose torch uses no wide instructions: it gives other bits for the same work."""
+    return ("env", "ATEN_CPU_CAPABILITY=default", "DNNL_MAX_CPU_ISA=SSE41", *(before or RUN))
+
+
+def test_members_with_other_processors_audit_each_other(make_swarm: MakeSwarm) -> None:
+    """Two of each kind and a cheat: the honest pass across kinds by distance, the cheat is out."""
+    swarm = make_swarm(min_peers=5, inner_steps="5")
+    for name in "ab":
+        swarm.start(name)
+    for name in "cd":
+        swarm.start(name, command=old_processor())
+    swarm.start("x", command=old_processor(*cheating("sign-flip")))
+    cheat = swarm.reachable("x").peer_id
+    for name in HONEST:
+        swarm.until(
+            f"{name} puts the cheat out",
+            lambda name=name: (status := swarm.status(name)) and cheat in status.audits.excluded,
+        )
+    swarm.until_members(*HONEST)
+    others = {swarm.reachable(name).peer_id for name in "cd"}
+
+    def passed_across() -> bool:
+        listed = json.loads(audit(swarm, "show", "--json").stdout)
+        return any(
+            each["kind"] == "verdict"
+            and each["outcome"] == "pass"
+            and each["distance_ppm"] is not None
+            and (each["worker"] in others) != (each["signer"] in others)
+            for each in listed
+        )
+
+    swarm.until("work of another device passes", passed_across)
+    assert set(swarm.reachable("a").audits.excluded) == {cheat}
+    swarm.assert_identical(*HONEST)

@@ -51,12 +51,14 @@ KINDS: dict[str, Callable[[], Attack]] = {
     **{f"inner-product {size:g}": partial(InnerProduct, size) for size in (0.5, 1.0, 2.0, 3.0, 10.0)},
     **{f"little-is-enough {z:g}": partial(LittleIsEnough, z) for z in (0.5, 1.0, 1.5)},
 }
+TEXT_KINDS = ("sign-flip", "scaled-noise", "label-flip", "inner-product 2", "little-is-enough 1")
+"""A text run takes three times as long: one attack of each kind."""
 TASKS: dict[str, dict[str, Any]] = {
     "digits": {"data": {"mode": "private"}, "round": {"rounds": 20}},
     "text": {
         "task": {"kind": "text", "options": {"dim": 32, "layers": 1, "heads": 2, "context": 32}},
         "wire": {"chunk_elems": 4096},
-        "round": {"rounds": 20},
+        "round": {"rounds": 15},
     },
 }
 """What the manifests have beside the presets. Both models have about nine chunks."""
@@ -157,14 +159,108 @@ def right_answers(trainer: Trainer, state: State, shard: Shard) -> float:
     return float((guesses_BT == tokens_BT[:, 1:]).float().mean())
 
 
-def plan(task: str, seeds: int, attacks: Sequence[str], fractions: Sequence[float]) -> list[Run]:
+def plan(task: str, seeds: int, fractions: Sequence[float]) -> list[Run]:
     """All runs of one task."""
-    cells = [("", 0.0), *((name, share) for name in attacks for share in fractions)]
-    ways = [("mean", None), ("clipped", None), ("clipped", ROUNDS_TO_BAN)]
+    kinds = TEXT_KINDS if task == "text" else tuple(KINDS)
     return [
         Run(task, rule, seed, attack, share, banned_after)
-        for attack, share in cells
-        for rule, banned_after in ways
-        if attack or banned_after is None
         for seed in range(seeds)
+        for attack, share in [("", 0.0), *((name, share) for name in kinds for share in fractions)]
+        for rule, banned_after in [("mean", None), ("clipped", None), ("clipped", ROUNDS_TO_BAN)]
+        if attack or banned_after is None
     ]
+
+
+def rows_of(runs: Sequence[Run], results: Sequence[float]) -> list[dict[str, Any]]:
+    """One row for each attack and share of attackers; accuracies are means over the seeds."""
+    points: dict[Run, list[float]] = {}
+    for run, result in zip(runs, results, strict=True):
+        points.setdefault(replace(run, seed=0), []).append(result)
+    found = {cell: round(statistics.mean(values), 2) for cell, values in points.items()}
+    task = runs[0].task
+    return [
+        {
+            "task": task,
+            "name": cell.attack,
+            "fraction": cell.fraction,
+            "clean_mean": found[Run(task, "mean", 0)],
+            "clean": found[Run(task, "clipped", 0)],
+            "control": found[replace(cell, rule="mean")],
+            "defended": found[cell],
+            "after_bans": found[replace(cell, banned_after=ROUNDS_TO_BAN)],
+        }
+        for cell in found
+        if cell.attack and cell.rule == "clipped" and cell.banned_after is None
+    ]
+
+
+def spoiling(
+    pool: ProcessPoolExecutor,
+    seeds: int,
+    fractions: Sequence[float],
+    counted: Callable[[Iterable[float], int, str], Iterator[float]],
+) -> list[dict[str, Any]]:
+    """Train both tasks under all attacks; the rows of both."""
+    rows = []
+    for task in TASKS:
+        runs = plan(task, seeds, fractions)
+        found = rows_of(runs, list(counted(pool.map(accuracy, runs), len(runs), f"{task} under attack")))
+        print_table(task, found, seeds)
+        rows += found
+    return rows
+
+
+def lost(row: dict[str, Any], column: str) -> float:
+    """Points below the same task without attackers."""
+    return float(row["clean_mean" if column == "control" else "clean"] - row[column])
+
+
+def worst(rows: Sequence[dict[str, Any]], column: str) -> dict[str, Any] | None:
+    """The row that loses most, of those whose plain mean collapses; None if there is none."""
+    hard = [row for row in rows if lost(row, "control") > COLLAPSE]
+    return max(hard, key=lambda row: lost(row, column), default=None)
+
+
+def print_table(task: str, rows: Sequence[dict[str, Any]], seeds: int) -> None:
+    rounds = TASKS[task]["round"]["rounds"]
+    print(f"\n{task}: right answers in points, {MEMBERS} members, {rounds} rounds, {seeds} seeds")
+    print(f"no attackers: mean {rows[0]['clean_mean']:.2f}, clipped {rows[0]['clean']:.2f}")
+    print(
+        f"{'attack':>22} {'share':>6} {'mean':>7} {'clipped':>8} {'lost':>6} {'after bans':>11} {'lost':>6}"
+    )
+    for row in rows:
+        print(
+            f"{row['name']:>22} {row['fraction']:>6.0%} {row['control']:>7.2f} {row['defended']:>8.2f} "
+            f"{lost(row, 'defended'):>6.2f} {row['after_bans']:>11.2f} {lost(row, 'after_bans'):>6.2f}"
+        )
+    print(f"worst attack with which the plain mean loses more than {COLLAPSE:g} points:")
+    for share in sorted({row["fraction"] for row in rows}):
+        row = worst([row for row in rows if row["fraction"] == share], "defended")
+        if row:
+            aim = f"(aim: at most {ALLOWED[share]:g})"
+            print(f"{share:>6.0%}  {row['name']}: {lost(row, 'defended'):.2f} points lost {aim}")
+
+
+def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Points lost against the share of attackers, one line for each attack, mean beside clipped."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "dhtnode"
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(len(TASKS), 2, figsize=(9, 7), sharex=True, sharey="row")
+    for pair, task in zip(axes, TASKS, strict=True):
+        for axis, column, title in zip(pair, ("control", "defended"), ("plain mean", "clipped"), strict=True):
+            for name in KINDS:
+                line = [row for row in rows if (row["task"], row["name"]) == (task, name)]
+                if line:
+                    shares = [100 * row["fraction"] for row in line]
+                    axis.plot(shares, [lost(row, column) for row in line], "o-", label=name)
+            axis.set(title=f"{task}, {title}", ylabel="points of accuracy lost")
+            axis.set_yscale("symlog", linthresh=1)
+    for axis in axes[-1]:
+        axis.set(xlabel="attackers in %")
+    axes[0][0].legend(fontsize=6, ncols=2)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})

@@ -249,18 +249,21 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     mpl.rcParams["svg.hashsalt"] = "dhtnode"
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(len(TASKS), 2, figsize=(9, 7), sharex=True, sharey="row")
+    figure, axes = pyplot.subplots(len(TASKS), 2, figsize=(9, 8), sharex=True, sharey="row")
+    colors = dict(zip(KINDS, pyplot.get_cmap("tab20").colors, strict=False))
     for pair, task in zip(axes, TASKS, strict=True):
         for axis, column, title in zip(pair, ("control", "defended"), ("plain mean", "clipped"), strict=True):
             for name in KINDS:
                 line = [row for row in rows if (row["task"], row["name"]) == (task, name)]
                 if line:
                     shares = [100 * row["fraction"] for row in line]
-                    axis.plot(shares, [lost(row, column) for row in line], "o-", label=name)
+                    axis.plot(
+                        shares, [lost(row, column) for row in line], "o-", color=colors[name], label=name
+                    )
             axis.set(title=f"{task}, {title}", ylabel="points of accuracy lost")
             axis.set_yscale("symlog", linthresh=1)
     for axis in axes[-1]:
-        axis.set(xlabel="attackers in %")
-    axes[0][0].legend(fontsize=6, ncols=2)
-    figure.tight_layout()
+        axis.set(xlabel="attackers in %", xticks=[100 * share for share in FRACTIONS])
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="lower center", fontsize=8, ncols=4)
+    figure.tight_layout(rect=(0, 0.14, 1, 1))
     figure.savefig(path, metadata={"Date": None})

@@ -32,10 +32,10 @@ class Rehearsed:
     """Bytes of one member's encoded update: what a butterfly sends twice, less its own part."""
 
 
-Tamper = Callable[[dict[str, LocalWork]], dict[str, LocalWork]]
+Tamper = Callable[[State, dict[str, LocalWork]], dict[str, LocalWork]]
 
 
-def _honestly(work: dict[str, LocalWork]) -> dict[str, LocalWork]:
+def _honestly(state: State, work: dict[str, LocalWork]) -> dict[str, LocalWork]:
     return work
 
 
@@ -51,9 +51,9 @@ def rehearse(
     Args:
         manifest: the swarm's.
         trainer: made for it.
-        shards: what each member trains on, by peer id.
+        shards: what each member trains on, by peer id. Read anew in each round: members may come and go.
         paces: most inner steps a round, for members that are slow.
-        tamper: what is sent instead of the work that was done, for attackers.
+        tamper: from the state that the round starts from and the honest work, what is sent instead.
 
     Yields:
         Each round, when it is done.
@@ -65,7 +65,7 @@ def rehearse(
             peer: trainer.run(state, shards[peer], peer, max_steps=(paces or {}).get(peer))
             for peer in members
         }
-        work = tamper(work)
+        work = tamper(state, work)
         sent = [(done.weight, encode(done.update_U, manifest.terms.wire)) for done in work.values()]
         mean = _reduce(sent, state.shape.update_elems, manifest.terms.wire, manifest.terms.reduce)
         state = advance(

@@ -1,43 +1,37 @@
 """The real node with an attack in it: cheat.py ATTACK run SWARM.TOML ...
 
-It commits to what the attack makes of its work, or reduces falsely, or judges as a dishonest judge
+It works as the attack does, see `attacks.py`, or reduces falsely, or judges as a dishonest judge
 does. Everything else it does as an honest node does.
 """
 
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Sequence
-from dataclasses import replace
 
 from dhtnode.cli import main
-from tests.adversary.attacks import ATTACKS
+from dhtnode.manifest import Manifest
+from tests.adversary.attacks import ATTACKS, WORK_ATTACKS
+from tests.adversary.crooked import CrookedTrainer
 from tests.adversary.judges import JUDGES
 from tests.adversary.reducers import miscounted
-from training.contribution import Contribution
-from training.inner import LocalWork
-from training.state import State
+from training.inner import Trainer
+from training.tasks import Shard, Task
 from training.worker import Worker
 from validation.auditor import Auditor
 
 
 def train_falsely(name: str) -> None:
-    attack, honest = ATTACKS[name](), Worker._train
+    """It sees nobody's update before it commits; whom a copycat copies is the swarm's creator."""
+    attack, honest = (ATTACKS | WORK_ATTACKS)[name](), Worker.__init__
 
-    def train(
-        worker: Worker, state: State, base: bytes, steps: int, budget_s: float | None, halt: threading.Event
-    ) -> tuple[LocalWork, Contribution] | None:
-        done = honest(worker, state, base, steps, budget_s, halt)
-        if done is None:
-            return None
-        work, _ = done
-        update = attack(work.update_U)
-        return replace(work, update_U=update), Contribution.of(
-            worker._peer_id, base, update, worker._manifest.terms.wire
-        )
+    def init(
+        worker: Worker, manifest: Manifest, task: Task, shard: Shard, trainer: Trainer, peer_id: str
+    ) -> None:
+        crooked = CrookedTrainer(manifest, task, attack, others=[manifest.terms.creator])
+        honest(worker, manifest, task, shard, crooked, peer_id)
 
-    Worker._train = train  # type: ignore[method-assign]
+    Worker.__init__ = init  # type: ignore[method-assign]
 
 
 def reduce_falsely() -> None:
@@ -63,12 +57,12 @@ def judge_falsely(name: str) -> None:
 
 
 attack = sys.argv.pop(1)
-if attack in ATTACKS:
+if attack in ATTACKS | WORK_ATTACKS:
     train_falsely(attack)
 elif attack in JUDGES:
     judge_falsely(attack)
 elif attack == "false-reducer":
     reduce_falsely()
 else:
-    sys.exit(f"no attack {attack}: {', '.join((*ATTACKS, *JUDGES, 'false-reducer'))}")
+    sys.exit(f"no attack {attack}: {', '.join((*ATTACKS, *WORK_ATTACKS, *JUDGES, 'false-reducer'))}")
 main()

@@ -98,6 +98,16 @@ def test_a_slow_member_counts_for_what_it_did() -> None:
     assert [done.work[peer].weight for peer in "abcd"] == [25 * 128, 3 * 128, 0, 25 * 128]
 
 
+def test_members_come_and_go_between_rounds() -> None:
+    manifest, trainer, shard = text_swarm(round=RoundSection(rounds=3))
+    shards, seen = dict.fromkeys("abc", shard), []
+    for done in rehearse(manifest, trainer, shards):
+        seen.append(set(done.work))
+        shards.pop("c", None)
+        shards["d"] = shard
+    assert seen == [set("abc"), set("abd"), set("abd")]
+
+
 def test_one_member_with_plain_averaging_is_local_training() -> None:
     manifest, trainer, shard = text_swarm(
         outer=OuterSection(lr=1.0, momentum=0.0), wire=WireSection(codec="fp32"), round=RoundSection(rounds=1)

@@ -85,6 +85,8 @@ class TrafficPart(Part, frozen=True, kw_only=True):
 
     sent_bytes: int = 0
     received_bytes: int = 0
+    sent_by: dict[str, int] = {}
+    """Bytes sent since the node was started, by protocol: `gossip`, `part`, `result`, `sync`, `work`, ..."""
 
 
 class ReceiptsPart(Part, frozen=True, kw_only=True):

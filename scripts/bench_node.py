@@ -1,4 +1,5 @@
-"""Two figures of a single real node: how soon it contributes, and how much memory it takes idle."""
+"""Figures of real nodes: how soon one contributes, how much memory it takes idle, and what a swarm says
+beside the bytes that its reductions move."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import platform
 import statistics
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +23,13 @@ from dhtnode.status import Status
 
 START_AIM_S = 20.0
 MEMORY_AIM_MB = 450.0
+TRAFFIC_AIM = 0.02
 POLL_S = 0.05
+MEMBERS = 4
+LARGE = (416, 5)
+"""Width and layers of a GPT of ten million parameters."""
+WINDOW_ROUNDS = 8
+"""Audits of newcomers are many: the share falls from window to window."""
 
 
 def machine() -> str:
@@ -99,6 +107,81 @@ def bench_memory(repeats: int) -> dict[str, object]:
     }
 
 
+def bench_traffic(repeats: int) -> dict[str, object]:
+    """Four nodes and a model of ten million parameters: bytes sent for anything but parts and results."""
+    settings = {
+        "task.options.dim": LARGE[0],
+        "task.options.layers": LARGE[1],
+        "task.options.heads": 8,
+        "task.options.context": 16,
+        "task.options.eval_windows": 1,
+        "inner.batch_size": 1,
+        "wire.codec": "int8",
+    }
+    with tempfile.TemporaryDirectory(prefix="dhtnode-bench-") as name, local_nodes() as nodes:
+        folder = Path(name)
+        wish = NewSwarm(
+            task="text",
+            name="bench",
+            rounds=10_000,
+            min_peers=MEMBERS,
+            inner_steps="2",
+            settings=tuple(f"{key}={value}" for key, value in settings.items()),
+        )
+        write_swarm(wish, folder / "swarm.toml", folder / "0", force=False)
+        nodes.append(start_node(folder / "swarm.toml", folder / "0", ["--threads", "1"]))
+        door = ["--threads", "1", "--peer", wait_until_reachable(nodes[0]).addresses[0]]
+        nodes.extend(
+            start_node(folder / "swarm.toml", folder / str(place), door) for place in range(1, MEMBERS)
+        )
+        started = [until(node, lambda status: len(status.round.roster) == MEMBERS) for node in nodes]
+        windows = []
+        begin = max(status.round.number for status in started)
+        before, wire_before = _sent(nodes), _loopback_bytes()
+        for repeat in range(repeats):
+            goal = begin + WINDOW_ROUNDS * (repeat + 1)
+            for node in nodes:
+                until(node, lambda status, goal=goal: status.round.number >= goal)  # type: ignore[misc]
+            after, wire_after = _sent(nodes), _loopback_bytes()
+            sent = after - before
+            reduce_bytes = sent["part"] + sent["result"]
+            beside = sum(sent.values()) - reduce_bytes
+            wire_bytes = wire_after - wire_before
+            windows.append(
+                {
+                    "rounds": f"{goal - WINDOW_ROUNDS} to {goal}",
+                    "reduce_mb": round(reduce_bytes / 1e6, 1),
+                    "protocol_traffic_share": round(beside / reduce_bytes, 4),
+                    "sent_mb_by": {name: round(count / 1e6, 2) for name, count in sent.items()},
+                    "loopback_share_beyond": round(wire_bytes / reduce_bytes - 1, 4),
+                }
+            )
+            print(windows[-1], flush=True)
+            before, wire_before = after, wire_after
+        parameters = nodes[0].status()
+    return {
+        "figure": "bytes sent for anything but parts and results, over those",
+        "members": MEMBERS,
+        "parameters": parameters.training.parameters if parameters else None,
+        "windows": windows,
+        "protocol_traffic_share": windows[-1]["protocol_traffic_share"],
+        "aim": TRAFFIC_AIM,
+    }
+
+
+def _sent(nodes: list[LocalNode]) -> Counter[str]:
+    """Bytes that all nodes have sent, by protocol."""
+    total: Counter[str] = Counter()
+    for node in nodes:
+        total.update(until(node, lambda status: bool(status.addresses)).traffic.sent_by)
+    return total
+
+
+def _loopback_bytes() -> int:
+    """All that has crossed the loopback device, with headers, encryption and what gossip passes on."""
+    return int(psutil.net_io_counters(pernic=True)["lo"].bytes_sent)
+
+
 def _memory_mb(node: LocalNode) -> dict[str, float]:
     python = psutil.Process(node.process.pid)
     processes = {"python": python, **{child.name(): child for child in python.children(recursive=True)}}
@@ -113,12 +196,12 @@ def _held(process: psutil.Process) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("figure", choices=["start", "memory"])
+    parser.add_argument("figure", choices=["start", "memory", "traffic"])
     parser.add_argument("--quick", action="store_true", help="one repetition: does it run?")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     args = parser.parse_args()
-    bench = {"start": bench_start, "memory": bench_memory}[args.figure]
+    bench = {"start": bench_start, "memory": bench_memory, "traffic": bench_traffic}[args.figure]
     result = {"machine": machine(), **bench(1 if args.quick else args.repeats)}
     print("\n".join(f"{key:>12}  {value}" for key, value in result.items()))
     if args.json:

@@ -230,7 +230,7 @@ class Report:
                 roster=head.members if head else (),
             ),
             training=self._training(),
-            traffic=TrafficPart(sent_bytes=sent, received_bytes=received),
+            traffic=TrafficPart(sent_bytes=sent, received_bytes=received, sent_by=self._sent_by()),
             receipts=ReceiptsPart(
                 rounds=self._totals.receipts,
                 tokens=self._totals.receipt_tokens,
@@ -314,6 +314,9 @@ class Report:
             self._totals.received_bytes += traffic.received_bytes - before_received
             self._bytes_before = (traffic.sent_bytes, traffic.received_bytes)
         return self._totals.sent_bytes, self._totals.received_bytes
+
+    def _sent_by(self) -> dict[str, int]:
+        return dict(self.network.traffic.sent_by) if self.network else {}
 
     def _summary(self, effect: Adopt) -> RoundSummary:
         head = effect.certificate.head

@@ -54,7 +54,7 @@ class Gossip:
         if len(data) > MAX_MESSAGE_BYTES:
             raise LocalProtocolError(f"{len(data)} bytes for topic {topic}, at most {MAX_MESSAGE_BYTES}")
         await self._control.publish(self._prefix + topic, data)
-        self._traffic.sent(len(data))
+        self._traffic.sent(len(data), "gossip")
 
     async def subscribe(self, topic: str, heard: Heard) -> None:
         """Call `heard(author, data)` for each message. It must be quick: the daemon drops when we lag."""

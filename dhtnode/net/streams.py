@@ -45,10 +45,13 @@ class Traffic:
     received_bytes: int = 0
     sent_to: Counter[str] = field(default_factory=Counter)
     received_from: Counter[str] = field(default_factory=Counter)
+    sent_by: Counter[str] = field(default_factory=Counter)
+    """By endpoint; gossip counts once, however many neighbours pass it on."""
 
-    def sent(self, count: int, peer: str = "") -> None:
-        """Count bytes to one peer, or to nobody in particular as gossip is."""
+    def sent(self, count: int, endpoint: str, peer: str = "") -> None:
+        """Count bytes of an endpoint to one peer, or to nobody in particular as gossip is."""
         self.sent_bytes += count
+        self.sent_by[endpoint] += count
         if peer:
             self.sent_to[peer] += count
 
@@ -60,8 +63,9 @@ class Traffic:
 class Stream:
     """A two-way byte stream with one peer. Every wait has a deadline."""
 
-    def __init__(self, peer: str, connection: Connection, traffic: Traffic) -> None:
+    def __init__(self, peer: str, endpoint: str, connection: Connection, traffic: Traffic) -> None:
         self.peer = peer
+        self._endpoint = endpoint
         self._reader, self._writer = connection.reader, connection.writer
         self._traffic = traffic
 
@@ -84,7 +88,7 @@ class Stream:
     def write(self, data: bytes | memoryview) -> None:
         """Queue bytes. Call `drain` after each piece, or the queue grows without bound."""
         self._writer.write(data)
-        self._traffic.sent(len(data), self.peer)
+        self._traffic.sent(len(data), self._endpoint, self.peer)
 
     async def drain(self, timeout_s: float = IO_DEADLINE_S) -> None:
         """Wait until the queue is short again.
@@ -165,7 +169,7 @@ class Streams:
             connection = await self._control.open_stream(peer, self._prefix + endpoint, timeout_s)
         except TransportError as error:
             raise TransportError(f"{peer}: cannot open {endpoint}: {error}") from error
-        return Stream(peer, connection, self.traffic)
+        return Stream(peer, endpoint, connection, self.traffic)
 
     @asynccontextmanager
     async def opened(
@@ -256,7 +260,8 @@ class Streams:
             if len(self._tasks) > MAX_INBOUND or self._inbound[peer] >= MAX_INBOUND_PER_PEER:
                 log.debug("%s: too many open streams", peer)
                 return
-            stream = Stream(peer, Connection(reader, writer), self.traffic)
+            endpoint = protocol.removeprefix(self._prefix)
+            stream = Stream(peer, endpoint, Connection(reader, writer), self.traffic)
             self._inbound[peer] += 1
             try:
                 await self._run(self._handlers[protocol], stream)

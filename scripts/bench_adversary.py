@@ -41,9 +41,11 @@ def judging(pool: ProcessPoolExecutor, runs: int) -> dict[str, Any]:
         "overt, 1 of 16": [Hunt(seed, 16, 1, 0) for seed in range(runs)],
         MANY: [Hunt(seed, 16, 6, 0) for seed in range(runs)],
         "trusted for 30 rounds, 6 of 16": [Hunt(seed, 16, 6, 30) for seed in range(max(1, runs // 5))],
+        "false reducers, 6 of 16": [Hunt(seed, 16, 6, 0, "reduction") for seed in range(max(1, runs // 5))],
+        "lazy auditors, 6 of 16": [Hunt(seed, 16, 6, 0, "audit") for seed in range(max(1, runs // 5))],
     }
     document: dict[str, Any] = {}
-    print("\nrounds that took a cheat's false work in, until it was out (simulated)")
+    print("\nrounds that a cheat was in while it cheated, until it was out (simulated)")
     for name, hunts in plans.items():
         results = list(counted(pool.map(rounds_taken, hunts), len(hunts), name))
         taken = [rounds for each, _ in results for rounds in each]

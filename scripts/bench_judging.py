@@ -18,6 +18,9 @@ sys.path.insert(0, str(ROOT))
 from dhtnode.identity import Identity  # noqa: E402
 from dhtnode.manifest import FORMAT, InnerSection, Manifest, RoundSection, TaskSection, Terms  # noqa: E402
 from tests.adversary.attacks import RightNorm  # noqa: E402
+from tests.adversary.judges import corrupt  # noqa: E402
+from tests.adversary.reducers import miscounted  # noqa: E402
+from tests.sim.shell import Node  # noqa: E402
 from tests.sim.world import World  # noqa: E402
 from training.contribution import Contribution  # noqa: E402
 from training.data import builtin_text, describe  # noqa: E402
@@ -38,10 +41,22 @@ class Hunt:
     false: int
     honest_rounds: int
     """Rounds in which the cheats behave, so that they are trusted; 0: they cheat from the very first."""
+    kind: str = "work"
+    """What is false: `work`, the part that is reduced (`reduction`), or audits without a look (`audit`)."""
+
+
+def turn(liar: Node, kind: str) -> None:
+    """From now on it cheats."""
+    if kind == "work":
+        liar.cheat = RightNorm()
+    elif kind == "reduction":
+        liar.miscount = miscounted
+    else:
+        corrupt(liar.validator, "lazy-auditor")
 
 
 def rounds_taken(hunt: Hunt) -> tuple[list[int], int]:
-    """For each cheat, the rounds that took its false work in; and how many honest keys were put out."""
+    """For each cheat, rounds it was a member of while it cheated; and how many honest keys were put out."""
     world = World(hunt.seed, hunt.nodes, hunt.honest_rounds + PATIENCE, people=100 * hunt.seed)
     false = [world.lie(index) for index in range(1, 1 + hunt.false)]
     honest = [node for node in world.nodes if node not in false]
@@ -49,10 +64,10 @@ def rounds_taken(hunt: Hunt) -> tuple[list[int], int]:
         world.start()
         world.run_until(lambda: world.all_at(hunt.honest_rounds), 10_000)
     begin = max(0, *world.numbers())
-    for liar in false:
-        liar.cheat = RightNorm()
     if not hunt.honest_rounds:
         world.start()
+    for liar in false:
+        turn(liar, hunt.kind)
 
     def all_out() -> bool:
         known = [set(node.validator.cases) for node in honest if node.validator]
@@ -85,17 +100,23 @@ def peace(seed: int, nodes: int, rounds: int) -> Peace:
     world.start()
     late = rounds - rounds // 5
     world.run_until(lambda: world.all_at(late), 1_000_000)
-    before = world.witness.verdicts["pass", "audit"]
+    before = replays(world)
     world.run_until(world.done, 1_000_000)
     verdicts = world.witness.verdicts
-    audits = verdicts["pass", "audit"] / nodes  # each is taken in by everybody
-    recent = (verdicts["pass", "audit"] - before) / nodes
+    audits = replays(world)
+    recent = audits - before
     return Peace(
         audits=round(audits),
         share=recent / (nodes * (rounds - late)),
         bans=len(world.witness.cases),
         false_fails=verdicts["fail", "audit"] + verdicts["fail", "jury"],
     )
+
+
+def replays(world: World) -> float:
+    """Verdicts that took a local run to reach; each is taken in by everybody."""
+    about = world.witness.about
+    return (about["work"] + about["audit"]) / len(world.nodes)
 
 
 def roots(seed: int, members: int, rounds: int) -> list[bytes]:

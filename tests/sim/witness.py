@@ -50,6 +50,8 @@ class Witness:
         """How often each dishonest peer was blamed, by reason."""
         self.verdicts: Counter[tuple[str, str]] = Counter()
         """Verdicts taken in, by outcome and role; each counts at everybody who took it in."""
+        self.about: Counter[str] = Counter()
+        """The same by what they judge."""
         self.cases: dict[str, Case] = {}
         """The first case against each key that is out."""
         self.records = 0
@@ -132,6 +134,7 @@ class Witness:
         liars = {verdict.signer, body.worker} & self._dishonest
         assert body.outcome == "pass" or found_nothing(verdict) or liars, f"false alarm: {verdict}"
         self.verdicts[body.outcome, body.role] += 1
+        self.about[body.about] += 1
 
     def convicted(self, case: Case) -> None:
         """A node puts a key out."""

@@ -50,6 +50,7 @@ def lazy_auditor(auditor: Auditor) -> None:
         return auditor._say(trial, "pass")
 
     auditor._look = look  # type: ignore[method-assign]
+    auditor.check_audit = lambda verdict: []  # type: ignore[method-assign]
 
 
 def idle_auditor(auditor: Auditor) -> None:

@@ -9,8 +9,8 @@ from dhtnode.errors import RemoteProtocolError
 from dhtnode.records import open_record, sign
 from tests.sim.shell import Node
 from tests.sim.world import World
+from tests.unit.parties import commit, head_of, people, person
 from training.events import Adopt, Publish, SendPart
-from training.messages import Commitment
 from validation.events import NodeEffect
 from validation.messages import SPOKEN
 
@@ -73,21 +73,8 @@ def test_records_of_older_rounds_said_again_move_nobody(seed: int) -> None:
 
 
 def test_a_record_of_another_swarm_is_no_record_here() -> None:
-    world = World(1, 2)
-    liar = world.nodes[1].identity
-    body = Commitment(
-        round=0,
-        base=bytes(32),
-        start=bytes(32),
-        steps=1,
-        tokens=1,
-        weight=1,
-        parts=bytes(32),
-        loss_micro=0,
-        bandwidth=0,
-        device="cpu/simulated",
-        link=bytes(32),
-    )
+    liar = person(1)
+    body = commit(liar, head_of(people(3))).body
     elsewhere = sign(liar, digest("swarm", "another"), body)
     with pytest.raises(RemoteProtocolError) as caught:
         open_record(elsewhere.wire, digest("swarm", "simulated"), SPOKEN, liar.peer_id)

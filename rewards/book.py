@@ -20,6 +20,8 @@ from rewards.snapshot import decode_ledger, encode_ledger
 
 LAST = 2**62
 """No epoch is later."""
+PARAMETERS = "ledger.parameters"
+"""Fact of a store: how many the model has, for readers that do not build it. 8 bytes."""
 _FIRST_EPOCH = "ledger.first_epoch"
 
 
@@ -33,7 +35,7 @@ class Book:
     """One node's ledger. Belongs to the thread that opened the store.
 
     Args:
-        store: the node's.
+        store: the node's. Of one that was opened for reading nothing is kept that was worked out.
         rules: of its swarm, with a registry of all the shards that are in it.
     """
 
@@ -139,13 +141,13 @@ class Book:
         does not tell.
         """
         kept = self._store.epoch(epoch)
-        if kept is not None and kept.head != head:
+        if kept is not None and kept.head != head and self._store.writes:
             self._store.set_epoch(StoredEpoch(epoch, kept.digest, head, encode_ledger(ledger)))
 
     def _digest_again(self, epoch: int) -> bytes:
         found = epoch_digest(epoch, self.entries(epoch))
         kept = self._store.epoch(epoch)
-        if kept is not None:
+        if kept is not None and self._store.writes:
             self._store.set_epoch(StoredEpoch(epoch, found, kept.head, kept.snapshot))
         return found
 

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import cast
 
@@ -21,7 +21,9 @@ from dhtnode.app.joining import RENEW_S, Joining
 from dhtnode.app.judging import Judging
 from dhtnode.app.lookout import Lookout
 from dhtnode.app.memory import Memory
+from dhtnode.app.opinions import Opinions
 from dhtnode.app.report import Report
+from dhtnode.app.standing import Standing
 from dhtnode.config import Progress, RunOptions
 from dhtnode.control import control_server
 from dhtnode.driver import Driver
@@ -35,7 +37,7 @@ from dhtnode.quota import Quota
 from dhtnode.records import Signed, open_record
 from dhtnode.store import Store
 from training.chain import Certificate, found, open_certificate
-from training.codec import chunk_sizes
+from training.codec import chunk_bytes, chunk_sizes
 from training.events import HeadOffered, Heard, RecordArrived, Stop, Tick
 from training.exchange import Exchange
 from training.gathering import RoundContext
@@ -234,6 +236,10 @@ class Node:
         )
         validator = Validator(member, chain, canaries.eps_ppm)
         self._validator = self._report.validator = validator
+        standing = self._standing(validator, trainer.shape.params, exchange.sizes_K)
+        opinions = standing.opinions = Opinions(
+            network, validator, self._identity, self._swarm_id, self._report.blamed
+        )
         for case in self._memory.cases():
             if case.guilty == self._identity.peer_id:
                 self._on_own_conviction(case)
@@ -264,6 +270,7 @@ class Node:
         await judging.serve()
         if self._manifest.terms.data.mode == "shared":
             await canaries.serve()
+        await opinions.serve()
         await serve_chunks(network.streams, library)
         await network.on_request(SYNC, MAX_SYNC_BYTES, self._answer_sync)
         network.died.add_done_callback(self._on_daemon_death)
@@ -283,10 +290,12 @@ class Node:
             driver.spawn(self._keep_present(joining))
             driver.spawn(self._keep_asking(network))
             driver.spawn(self._keep_reporting())
+            driver.spawn(opinions.keep_asking())
             self._built.set()
             if newest is not None:
                 certificate, state = newest
                 library.add_state(state)
+                standing.stand_on(certificate)
                 self._report.began(state)
                 return validator.resume(certificate, own, Driver.now_s())
             member.remember(own)
@@ -295,6 +304,19 @@ class Node:
             return []
 
         await driver.run(begin)
+
+    def _standing(self, validator: Validator, parameters: int, sizes_K: Sequence[int]) -> Standing:
+        """The ledger and the table, as they were when the node ran last."""
+        wire = self._manifest.terms.wire
+        chunk_bytes_K = [chunk_bytes(elems, wire) for elems in sizes_K]
+        standing = Standing(
+            *(self._store, self._manifest.terms, self._swarm_id, self._identity.peer_id),
+            parameters=parameters,
+            chunk_bytes_K=chunk_bytes_K,
+        )
+        standing.restore(validator.witness, self._memory.cases())
+        self._report.standing = standing
+        return standing
 
     def _founds(self, network: Network) -> bool:
         """Whether there is nobody to wait for who may show the swarm's head."""

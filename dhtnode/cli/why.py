@@ -19,6 +19,7 @@ from dhtnode.manifest import Manifest
 from dhtnode.records import Signed, open_record
 from dhtnode.store import Store, StoredRecord
 from rewards.entries import ROUND_BYTES, Kind, peer_of, unpacked
+from rewards.evidence import fault_of
 from rewards.heads import HEAD
 from rewards.receipts import open_receipt
 from training.chain import Certificate, open_certificate
@@ -66,13 +67,13 @@ def show_why(home: Home, record: str, *, as_json: bool) -> None:
     """
     swarm_id = Manifest.load(home.manifest_path).swarm_id
     with Store.open_reader(home.store_path) as store:
-        found = _find(store, record)
         try:
+            found = _find(store, swarm_id, record)
             shown = _Reader(store, swarm_id).read(found)
         except RemoteProtocolError as error:
             raise ConfigError(
-                f"record {found.id.hex()[:12]} in {home.store_path} is not good: {error.reason}: "
-                f"{error.detail}; the file was damaged or changed",
+                f"record {record} in {home.store_path} is not good: {error.reason}: {error.detail}; "
+                "the file was damaged or changed",
                 Exit.FAILED,
             ) from error
     if as_json:
@@ -92,9 +93,14 @@ def _print(shown: Shown) -> None:
         console.print(f"  in the ledger: {line}")
 
 
-def _find(store: Store, prefix: str) -> StoredRecord:
-    is_hex = bool(prefix) and len(prefix) <= 64 and not set(prefix.lower()) - set("0123456789abcdef")
-    found = store.records_named(prefix.lower()) if is_hex else []
+def _find(store: Store, swarm_id: bytes, prefix: str) -> StoredRecord:
+    """The record of that name, or the case against it where it is not here itself."""
+    name = prefix.lower()
+    is_hex = bool(name) and len(name) <= 64 and not set(name) - set("0123456789abcdef")
+    found = store.records_named(name) if is_hex else []
+    if is_hex and not found:
+        cases = store.all_records(CASE)
+        found = [one for one in cases if fault_of(open_case(one.wire, swarm_id)).hex().startswith(name)]
     if len(found) != 1:
         how = "several records" if found else "no record"
         raise ConfigError(
@@ -177,8 +183,10 @@ class _Reader:
         start, end = (
             number.to_bytes(ROUND_BYTES, "big") for number in (stored.round_no, stored.round_no + 1)
         )
+        case = open_case(stored.wire, self._swarm_id) if stored.kind == CASE else None
+        name = fault_of(case) if case else stored.id
         for entry in unpacked(self._store.entries(start, end)):
-            if entry.record == stored.id:
+            if entry.record == name:
                 what = _BOOKED[entry.kind].format(amount=entry.amount, share=entry.ppm / 1_000_000)
                 yield f"round {entry.round}, {what}, to the account of {peer_of(entry.key)}"
 

@@ -154,7 +154,8 @@ def test_a_case_burns_what_was_at_stake_and_says_so(store: Store) -> None:
     case = equivocation_case(commit(ME, head), commit(ME, head, tokens=1))
     one.convicted(case)
     assert one.rewards().stake < at_stake
-    burned = next(part for part in one.why(witness_of().table) if part.record == case.id.hex())
+    fault = case.records[0].id
+    burned = next(part for part in one.why(witness_of().table) if part.record == fault.hex())
     assert burned.change.startswith("-")
     assert burned.cause == "proven guilty of a fault in round 5"
 

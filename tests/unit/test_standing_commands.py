@@ -138,6 +138,13 @@ def test_why_explains_each_kind_of_record(
     assert all(one["here"] for one in document["rests_on"])
 
 
+def test_a_fault_whose_record_is_not_here_is_shown_by_its_case(dhtnode: Command, tmp_path: Path) -> None:
+    home_of(ME, tmp_path / "home")
+    shown = dhtnode("why --home home", CASE_SHOWN.records[0].id.hex()).out
+    assert f"case {CASE_SHOWN.id.hex()}" in shown
+    assert "a proven fault" in shown
+
+
 def test_work_that_was_late_says_so(dhtnode: Command, tmp_path: Path) -> None:
     home_of(ME, tmp_path / "home")
     plan = HISTORY[-1].plan

@@ -169,7 +169,7 @@ def _peers(status: Status) -> Table:
 def trust_table(status: Status, rows: Iterable[TrustPart]) -> Table:
     """What this node thinks of each peer."""
     columns = ("peer", "trust", "vote", "audited", "bans", "connected")
-    table = Table(*columns, title_justify="left", title="trust in others")
+    table = Table(*columns, title_justify="left", title="trust in others (votes are not taken in yet)")
     connected = {peer.peer_id for peer in status.peers}
     for row in rows:
         table.add_row(

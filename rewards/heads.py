@@ -42,6 +42,8 @@ class Heads:
 
     def adopt(self, certificate: Certificate) -> None:
         """The node stands on this head from now on."""
+        if certificate.id == self.newest:
+            return
         head = certificate.head
         kept = StoredRecord(certificate.id, HEAD, head.number, head.founder, certificate.wire)
         with self._store.batch():

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import cast
 
@@ -37,7 +37,7 @@ from dhtnode.quota import Quota
 from dhtnode.records import Signed, open_record
 from dhtnode.store import Store
 from training.chain import Certificate, found, open_certificate
-from training.codec import chunk_bytes, chunk_sizes
+from training.codec import chunk_sizes
 from training.events import HeadOffered, Heard, RecordArrived, Stop, Tick
 from training.exchange import Exchange
 from training.gathering import RoundContext
@@ -236,7 +236,12 @@ class Node:
         )
         validator = Validator(member, chain, canaries.eps_ppm)
         self._validator = self._report.validator = validator
-        standing = self._standing(validator, trainer.shape.params, exchange.sizes_K)
+        standing = self._report.standing = Standing(
+            *(self._store, self._manifest.terms, self._swarm_id, self._identity.peer_id),
+            parameters=trainer.shape.params,
+            sizes_K=exchange.sizes_K,
+        )
+        standing.restore(validator.witness, self._memory.cases())
         opinions = standing.opinions = Opinions(
             network, validator, self._identity, self._swarm_id, self._report.blamed
         )
@@ -304,19 +309,6 @@ class Node:
             return []
 
         await driver.run(begin)
-
-    def _standing(self, validator: Validator, parameters: int, sizes_K: Sequence[int]) -> Standing:
-        """The ledger and the table, as they were when the node ran last."""
-        wire = self._manifest.terms.wire
-        chunk_bytes_K = [chunk_bytes(elems, wire) for elems in sizes_K]
-        standing = Standing(
-            *(self._store, self._manifest.terms, self._swarm_id, self._identity.peer_id),
-            parameters=parameters,
-            chunk_bytes_K=chunk_bytes_K,
-        )
-        standing.restore(validator.witness, self._memory.cases())
-        self._report.standing = standing
-        return standing
 
     def _founds(self, network: Network) -> bool:
         """Whether there is nobody to wait for who may show the swarm's head."""

@@ -30,6 +30,7 @@ from rewards.heads import Heads
 from rewards.ledger import rules_of
 from rewards.ownership import shares_ppm
 from training.chain import Certificate
+from training.codec import chunk_bytes
 from training.events import Adopt
 from training.messages import Commitment, Result
 from validation.cases import Case
@@ -58,7 +59,7 @@ class Standing:
         swarm_id: signature domain.
         peer_id: own.
         parameters: of the model.
-        chunk_bytes_K: length of each chunk of an encoded update.
+        sizes_K: elements of each chunk of an update.
     """
 
     def __init__(
@@ -68,14 +69,14 @@ class Standing:
         swarm_id: bytes,
         peer_id: str,
         parameters: int,
-        chunk_bytes_K: Sequence[int],
+        sizes_K: Sequence[int],
     ) -> None:
         self.opinions: Opinions | None = None
         self._store = store
         self._terms = terms
         self._swarm_id = swarm_id
         self._me = peer_id
-        self._chunk_bytes_K = chunk_bytes_K
+        self._chunk_bytes_K = [chunk_bytes(elems, terms.wire) for elems in sizes_K]
         self._heads = Heads(store)
         self._book = Book(store, rules_of(self._terms, parameters))
         self._number = 0

@@ -49,7 +49,7 @@ def standing(store: Store, me: Identity = ME, swarm_terms: Terms = TERMS) -> Sta
     return Standing(
         *(store, swarm_terms, SWARM, me.peer_id),
         parameters=PARAMETERS,
-        chunk_bytes_K=[1000] * CHUNKS,
+        sizes_K=[256] * CHUNKS,
     )
 
 

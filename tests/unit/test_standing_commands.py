@@ -68,7 +68,7 @@ def home_of(
     (folder.parent / "swarm.toml").write_text(MANIFEST.dump())
     with Store.open(home.store_path) as store:
         standing = Standing(
-            *(store, MANIFEST.terms, SWARM, me.peer_id), parameters=10**6, chunk_bytes_K=[1000] * CHUNKS
+            *(store, MANIFEST.terms, SWARM, me.peer_id), parameters=10**6, sizes_K=[256] * CHUNKS
         )
         for effect in adopted or HISTORY:
             standing.adopted(effect, None)

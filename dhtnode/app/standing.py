@@ -86,6 +86,8 @@ class Standing:
         """Recent rounds, by the head that they ended with."""
         self._verdicts: dict[bytes, Signed[Verdict]] = {}
         """On their work, by id: others may judge these in turn."""
+        self._to_come: list[Case] = []
+        """On rounds that are not closed here."""
         self._account: tuple[RewardsPart, list[WhyPart]] | None = None
         """Until something is booked."""
         store.set_fact(PARAMETERS, parameters.to_bytes(8, "big"))
@@ -127,6 +129,9 @@ class Standing:
         self._heads.adopt(certificate)
         self._number = certificate.head.number
         self._account = None
+        to_come, self._to_come = self._to_come, []
+        for case in to_come:
+            self.convicted(case)
 
     # What happens
 
@@ -180,8 +185,14 @@ class Standing:
             log.debug("a verdict of %s earns nothing: %s", verdict.signer, error.detail)
 
     def convicted(self, case: Case) -> None:
-        """A fault is proven. How many such entries there can be is bounded by `validator.MAX_CASES`."""
-        self._add([case_entry(case)])
+        """A fault is proven. How many such entries there can be is bounded by `validator.MAX_CASES`.
+
+        Who contradicts itself names any round. One far ahead would let all credits vest, so it has to wait.
+        """
+        if case.round_no >= self._number:
+            self._to_come.append(case)
+        else:
+            self._add([case_entry(case)])
 
     def _add(self, entries: Iterable[Entry]) -> None:
         if self._book.add(entry.packed for entry in entries):

@@ -160,6 +160,23 @@ def test_a_case_burns_what_was_at_stake_and_says_so(store: Store) -> None:
     assert burned.cause == "proven guilty of a fault in round 5"
 
 
+def test_a_case_on_a_round_that_is_far_ahead_lets_nothing_vest(store: Store) -> None:
+    one = went_through(store, *HISTORY)
+    before = one.rewards()
+    far = msgspec.structs.replace(HISTORY[5].certificate.head, number=10**9)
+    one.convicted(equivocation_case(commit(WORKER, far), commit(WORKER, far, tokens=1)))
+    assert one.rewards() == before
+
+
+def test_a_case_on_the_round_in_progress_is_booked_when_that_closes(store: Store) -> None:
+    one = went_through(store, *HISTORY)
+    head = HISTORY[6].certificate.head
+    one.convicted(equivocation_case(commit(ME, head), commit(ME, head, tokens=1)))
+    assert one.rewards().stake > 0
+    one.adopted(next_round(head, PEOPLE), None)
+    assert one.rewards().stake == 0
+
+
 def test_work_that_was_late_is_half_paid_and_its_record_is_kept(store: Store) -> None:
     late = next_round(HISTORY[3].certificate.head, PEOPLE, late=[LATE])
     went_through(store, *HISTORY[:4], late)

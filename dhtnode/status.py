@@ -154,6 +154,65 @@ class PlausibilityPart(Part, frozen=True, kw_only=True):
     """Whether that loss has stood well above its lowest for several rounds."""
 
 
+class OfMePart(Part, frozen=True, kw_only=True):
+    """Trust in this node's work as others have signed it, in millionths."""
+
+    median: int | None = None
+    """The lower one, where two are in the middle."""
+    lowest: int | None = None
+    observers: int = 0
+    """Members that have answered."""
+
+
+class TrustPart(Part, frozen=True, kw_only=True):
+    """What this node thinks of one peer."""
+
+    peer: str
+    trust_ppm: int
+    """Trust in its work, in millionths; 200,000 for whoever nothing is known of."""
+    vote: float
+    """What this trust is worth in a reduction: 0, 0.5 or 1. Rosters do not take it in yet."""
+    audit_rate: float
+    """Share of its work that somebody replays, as this node draws."""
+    bans: int = 0
+    """How often it was banned."""
+    banned_until: int | None = None
+    """First round in which it is not; -1: for good; None: it is not banned."""
+
+
+class ReputationPart(Part, frozen=True, kw_only=True):
+    """Trust, in both directions."""
+
+    of_me: OfMePart = OfMePart()
+    table: tuple[TrustPart, ...] = ()
+
+
+class RewardsPart(Part, frozen=True, kw_only=True):
+    """The node's account, in the ledger that it keeps itself; micro-credits."""
+
+    by_term: dict[str, int] = {}
+    """Everything ever credited, by what it was for."""
+    vested: int = 0
+    stake: int = 0
+    """Credits that have not vested yet: they burn if the node is proven guilty."""
+    ownership_ppm: int = 0
+    """Share of all vested credits."""
+    missing_rounds: int = 0
+    """Rounds whose records this node has not got: its figures leave them out, for everybody."""
+
+
+class WhyPart(Part, frozen=True, kw_only=True):
+    """Why a number of this node's changed."""
+
+    round: int
+    change: str
+    """Credits, or trust, with a sign."""
+    cause: str
+    """In plain words."""
+    record: str
+    """Id of the record that it rests on, hex: `dhtnode why` shows it."""
+
+
 class BranchPart(Part, frozen=True, kw_only=True):
     """Set while the node goes on without a quorum; healing keeps the branch with more tokens."""
 
@@ -195,6 +254,10 @@ class Status(Part, frozen=True, kw_only=True):
     audits: AuditsPart = AuditsPart()
     plausibility: PlausibilityPart | None = None
     """None in a swarm whose work can be replayed."""
+    reputation: ReputationPart = ReputationPart()
+    rewards: RewardsPart = RewardsPart()
+    why: tuple[WhyPart, ...] = ()
+    """The last changes, the newest first."""
     branch: BranchPart | None = None
     rejected: dict[str, int] = {}
     """What peers sent and this node dropped, by reason."""

@@ -100,7 +100,9 @@ class RoundSummary(msgspec.Struct, frozen=True, kw_only=True):
 class Store:
     """Facts, records, ledger entries, promises, peers, rejections and history of one node."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, *, writes: bool = True) -> None:
+        self.writes = writes
+        """Whether it was opened for writing."""
         self._path = path
         self._db = connection
 
@@ -130,7 +132,8 @@ class Store:
         """
         with _database_errors(path):
             uri = f"{path.absolute().as_uri()}?mode=ro"
-            store = cls(path, sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5.0))
+            connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5.0)
+            store = cls(path, connection, writes=False)
             store._check_version()
         return store
 
@@ -187,6 +190,18 @@ class Store:
     def has_record(self, record_id: bytes) -> bool:
         return bool(self._read("SELECT 1 FROM record WHERE id = ?", record_id))
 
+    def record(self, record_id: bytes) -> StoredRecord | None:
+        found = self.records_named(record_id.hex())
+        return found[0] if found else None
+
+    def records_named(self, prefix: str) -> list[StoredRecord]:
+        """Records whose id begins with these hex digits; two at most, which is one too many."""
+        low, high = (bytes.fromhex(prefix.ljust(64, digit)) for digit in "0f")
+        rows = self._read(
+            "SELECT id, kind, round_no, signer, wire FROM record WHERE id BETWEEN ? AND ? LIMIT 2", low, high
+        )
+        return [StoredRecord(*row) for row in rows]
+
     def records(self, kind: str, round_no: int, signer: str | None = None) -> list[StoredRecord]:
         """Records of a kind and round, by signer and id: the same order on every node."""
         rows = self._read(
@@ -225,6 +240,11 @@ class Store:
         """The entries from `start` to before `end`, one after the other in the order of their bytes."""
         rows = self._read("SELECT packed FROM entry WHERE packed >= ? AND packed < ?", start, end)
         return b"".join(packed for (packed,) in rows)
+
+    def entry_rounds(self) -> set[int]:
+        """Rounds that have entries."""
+        rows = self._read("SELECT DISTINCT substr(packed, 1, 8) FROM entry")
+        return {int.from_bytes(round_no, "big") for (round_no,) in rows}
 
     def set_epoch(self, epoch: StoredEpoch) -> None:
         self._write(

@@ -10,6 +10,7 @@ accounts.py    a member's account, balance, and why it changed
 ledger.py      balances as a fold over the entries of the followed chain
 snapshot.py    a ledger as bytes
 book.py        the ledger on the disk
+heads.py       which head each closed round ended with, on the disk
 tree.py        Merkle trees and proofs (RFC 6962)
 ownership.py   vested credits as shares of a million, each of which its owner can show
 export.py      an epoch's balances as a signed file
@@ -17,5 +18,5 @@ governance.py  how members change the constants
 
 From a record to a share: `evidence` makes entries, `book` keeps them, `ledger` folds them with `formula`
 and `stake`, `ownership` and `export` show what has come out. The constants are the manifest's, in
-`dhtnode/reward.py`. All but `book.py` is pure.
+`dhtnode/reward.py`. All but `book.py` and `heads.py` is pure.
 """

@@ -30,20 +30,26 @@ class Change:
 
     @property
     def text(self) -> str:
-        """In plain words."""
+        """In plain words, with the amount."""
         credits_ = f"{abs(self.amount) / PPM:,.6f} credits"
+        if self.cause == "case":
+            return f"{credits_} of stake burned: {self.reason}"
+        return f"{credits_} for {self.reason}" if self.amount else f"nothing for {self.reason}"
+
+    @property
+    def reason(self) -> str:
+        """In plain words, without the amount."""
         match self.cause:
             case "case":
-                return f"{credits_} of stake burned: proven guilty of a fault in round {self.round}"
+                return f"proven guilty of a fault in round {self.round}"
             case "compute":
-                what = "its work in the round's state"
+                return "its work in the round's state"
             case "data":
-                what = "work that used data it has registered"
+                return "work that used data it has registered"
             case "audit":
-                what = "an audit"
+                return "an audit"
             case "reduction":
-                what = "reducing a part"
-        return f"{credits_} for {what}" if self.amount else f"nothing for {what}"
+                return "reducing a part"
 
 
 @dataclass(frozen=True)

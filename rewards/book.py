@@ -11,15 +11,16 @@ stay, their entries go, and no more are taken in. Nodes should do so only with e
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import count
 
 from dhtnode.store import Store, StoredEpoch
-from rewards.entries import ROUND_BYTES, entries_root, epoch_digest, epoch_of
+from rewards.entries import ANY_HEAD, ROUND_BYTES, entries_root, epoch_digest, epoch_of, fields
 from rewards.ledger import Ledger, Rules
 from rewards.snapshot import decode_ledger, encode_ledger
 
 LAST = 2**62
 """No epoch is later."""
+PARAMETERS = "ledger.parameters"
+"""Fact of a store: how many the model has, for readers that do not build it. 8 bytes."""
 _FIRST_EPOCH = "ledger.first_epoch"
 
 
@@ -33,7 +34,7 @@ class Book:
     """One node's ledger. Belongs to the thread that opened the store.
 
     Args:
-        store: the node's.
+        store: the node's. Of one that was opened for reading nothing is kept that was worked out.
         rules: of its swarm, with a registry of all the shards that are in it.
     """
 
@@ -95,10 +96,12 @@ class Book:
         if watched is not None:
             usable = [epoch for epoch in epochs if self._last_round(epoch) < watched[1]]
         ledger, done = self._newest_snapshot(usable, followed, watched[0] if watched else None)
-        gap = next(round_no for round_no in count() if round_no not in followed)
+        is_whole = True
         for epoch in epochs[done:]:
-            ledger.fold(self.entries(epoch), followed)
-            if self._last_round(epoch) < gap:
+            entries = self.entries(epoch)
+            ledger.fold(entries, followed)
+            is_whole = is_whole and _rounds_of(entries) <= followed.keys()
+            if is_whole and self._last_round(epoch) in followed:
                 self._keep_snapshot(epoch, ledger, followed[self._last_round(epoch)])
         return ledger
 
@@ -133,21 +136,27 @@ class Book:
         return Ledger(self._rules, watched), 0
 
     def _keep_snapshot(self, epoch: int, ledger: Ledger, head: bytes) -> None:
-        """Remember the ledger at the end of an epoch all of whose rounds, and those before, are known.
+        """Remember the ledger at the end of an epoch, if the head of each round with entries so far is known.
 
-        A node that has not heard of some round yet would keep a snapshot without it, and its head alone
-        does not tell.
+        A node that has entries of a round and does not know its head yet would keep a snapshot without
+        them, and the epoch's last head alone does not tell. A round without entries does no harm: when
+        they come, the snapshots go.
         """
         kept = self._store.epoch(epoch)
-        if kept is not None and kept.head != head:
+        if kept is not None and kept.head != head and self._store.writes:
             self._store.set_epoch(StoredEpoch(epoch, kept.digest, head, encode_ledger(ledger)))
 
     def _digest_again(self, epoch: int) -> bytes:
         found = epoch_digest(epoch, self.entries(epoch))
         kept = self._store.epoch(epoch)
-        if kept is not None:
+        if kept is not None and self._store.writes:
             self._store.set_epoch(StoredEpoch(epoch, found, kept.head, kept.snapshot))
         return found
 
     def _last_round(self, epoch: int) -> int:
         return (epoch + 1) * self._epoch_rounds - 1
+
+
+def _rounds_of(entries: bytes) -> set[int]:
+    """The rounds of packed entries that count on one chain alone."""
+    return {round_no for round_no, _, _, head, *_ in fields(entries) if head != ANY_HEAD}

@@ -51,7 +51,7 @@ class Entry(NamedTuple):
     round: int
     kind: int
     record: bytes
-    """Id of the record, or of the case, that it rests on."""
+    """Id of the record that it rests on; for a case, of the guilty's own record that it is about."""
     head: bytes
     """Id of the head that the round ended with; it counts where that head is on the followed chain."""
     key: bytes

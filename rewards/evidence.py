@@ -124,7 +124,17 @@ def verdict_entry(
 def case_entry(case: Case) -> Entry:
     """What a proven fault does to the guilty. An equivocation is one on whatever chain."""
     head = case.certificate.id if case.certificate else ANY_HEAD
-    return Entry(case.round_no, Kind.CASE, case.id, head, raw_key(case.guilty), NOBODY, 0, 0)
+    return Entry(case.round_no, Kind.CASE, fault_of(case), head, raw_key(case.guilty), NOBODY, 0, 0)
+
+
+def fault_of(case: Case) -> bytes:
+    """Id of the guilty's own record that a case is about.
+
+    It stands for the case in the ledger: a case's own id depends on whose word, of a majority's, it was put
+    together from, and two nodes that have judged the same must have the same entry.
+    """
+    own = next(one for one in (case.records[0], case.records[-1]) if one.signer == case.guilty)
+    return own.id
 
 
 def shard_entry(registration: Signed[Registration]) -> Entry:

@@ -156,12 +156,17 @@ def check_export(export: Export, swarm_id: bytes, section: RewardSection) -> Non
     if keys != sorted(set(keys)):
         raise ExportError("its lines are not in the order of keys, or one is there twice")
     _check_shares(export)
-    signers = {peer for peer in section.export_keys if _has_signed(export, peer)}
+    signers = signers_of(export, section)
     if not section.export_keys or len(signers) < section.export_quorum:
         raise ExportError(
             f"{len(signers)} good signatures by the {len(section.export_keys)} keys of the manifest, "
             f"{section.export_quorum} are needed"
         )
+
+
+def signers_of(export: Export, section: RewardSection) -> set[str]:
+    """Which of the manifest's keys have signed it."""
+    return {peer for peer in section.export_keys if _has_signed(export, peer)}
 
 
 def _check_shares(export: Export) -> None:

@@ -1,8 +1,11 @@
-"""Figures of the ledger at a million records: how fast it is folded, and how soon its root is there."""
+"""Figures of the ledger at a million records: how fast it is folded, how soon its root is there, what two
+nodes send to merge theirs; and how soon a real node's status is there.
+"""
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import statistics
 import sys
@@ -26,6 +29,9 @@ from rewards.entries import NOBODY, Entry, Kind  # noqa: E402
 from rewards.ledger import Ledger, Rules  # noqa: E402
 from rewards.snapshot import balances_digest  # noqa: E402
 from scripts.bench_node import machine  # noqa: E402
+from scripts.bench_status import bench_status  # noqa: E402
+from validation.antientropy import Pull, answer  # noqa: E402
+from validation.idtree import IdTree  # noqa: E402
 
 T = TypeVar("T")
 
@@ -35,6 +41,7 @@ AUDITS = 4
 RULES = Rules(RewardSection(), parameters=10**9, audit_rate_ppm=PPM // 16)
 RECORDS_PER_S_AIM = 200_000
 COLD_ROOT_AIM_S = 1.0
+MERGE_SHARE_AIM = 0.05
 
 
 @dataclass(frozen=True)
@@ -120,6 +127,35 @@ def bench_store(one: Swarm, repeats: int) -> dict[str, object]:
     }
 
 
+def bench_merge(one: Swarm, repeats: int) -> dict[str, object]:
+    """Two ledgers of which each lacks half a percent of the other's entries, made equal: bytes both ways."""
+    del repeats  # the same bytes each time
+    entries = {hashlib.sha256(entry).digest(): entry for entry in one.entries}
+    ids = sorted(entries)
+    half = max(1, len(ids) // 200)
+    mine, theirs = IdTree(), IdTree()
+    for id_ in ids[half:]:
+        mine.add(id_)
+    for id_ in ids[:-half]:
+        theirs.add(id_)
+    start_s, sent = time.perf_counter(), 0
+    for asker, asked in ((mine, theirs), (theirs, mine)):
+        pull = Pull(asker, "neighbour", lambda entry: hashlib.sha256(entry).digest())
+        while not pull.is_done:
+            question = pull.question()
+            reply = answer(question, "asker", asked, entries.get)
+            sent += len(question) + len(reply)
+            for id_, _ in pull.on_answer(reply):
+                asker.add(id_)
+    assert mine.root == theirs.root, "the two sets are not equal"
+    whole = sum(map(len, one.entries))
+    return {
+        "merge_bytes_share": round(sent / whole, 4),
+        "merge_bytes_share_aim": MERGE_SHARE_AIM,
+        "merge_s": round(time.perf_counter() - start_s, 2),
+    }
+
+
 def _cold_root(path: Path) -> bytes:
     with Store.open(path) as store:
         return Book(store, RULES).root()
@@ -136,12 +172,14 @@ def _timed(work: Callable[[], T]) -> tuple[T, float]:
     return done, time.perf_counter() - start_s
 
 
-FIGURES: list[Callable[[Swarm, int], dict[str, object]]] = [bench_fold, bench_store]
+FIGURES: list[Callable[[Swarm, int], dict[str, object]]] = [bench_fold, bench_store, bench_merge]
+STATUS_ROUNDS, QUICK_STATUS_ROUNDS = 150, 5
+"""Of real training; 64 is an epoch."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="20,000 records, once: does it run?")
+    parser.add_argument("--quick", action="store_true", help="20,000 records, once, few rounds: does it run?")
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
@@ -152,7 +190,8 @@ def main() -> None:
     one = swarm(args.records)
     for figure in FIGURES:
         result |= figure(one, args.repeats)
-    print("\n".join(f"{key:>18}  {value}" for key, value in result.items()))
+    result |= bench_status(QUICK_STATUS_ROUNDS if args.quick else STATUS_ROUNDS)
+    print("\n".join(f"{key:>24}  {value}" for key, value in result.items()))
     if args.json:
         args.json.write_bytes(msgspec.json.format(json.dumps(result).encode(), indent=1) + b"\n")
 

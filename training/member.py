@@ -34,7 +34,7 @@ from training.events import (
     Tick,
 )
 from training.gathering import RoundContext
-from training.messages import MAX_MEMBERS, Head, Proposal
+from training.messages import MAX_MEMBERS, Head, Leave, Proposal
 from training.pace import Pace
 from training.pool import RecordPool
 from training.round import Phase, Round
@@ -104,6 +104,12 @@ class Member:
         """
         self.remember(own)
         return self._finish_if_done(self._begin_round(certificate, now_s), now_s)
+
+    def gone(self, base: bytes) -> set[str] | None:
+        """Who said in the round on this head that it goes; None unless that is the round before."""
+        if self._previous is None or self._previous.base != base:
+            return None
+        return {record.signer for record in self._previous.of(Leave)}
 
     # Events
 

@@ -32,6 +32,7 @@ _OF_CHARGE: dict[Charge, Context] = {
     "work": "work",
     "reduction": "work",
     "audit": "audit",
+    "withholding": "work",
     "accusation": "audit",
     "acquittal": "audit",
     "equivocation": "work",

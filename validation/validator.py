@@ -41,6 +41,7 @@ from validation.lottery import Chain
 from validation.messages import Opening, Verdict
 from validation.rates import Rates
 from validation.showing import Refusal, Shown, open_proof, proof, shows, shows_stranger
+from validation.witness import Witness
 
 MAX_CASES = 512
 """Keys that are out. Beyond it nobody is convicted any more: new keys have to become costly first."""
@@ -70,6 +71,7 @@ class Validator:
         """Private data can't be replayed by anybody else."""
         self.rates = Rates(terms.audit.rate, member.context.identity.peer_id)
         self.duties = Duties(self.rates)
+        self.witness = Witness(terms.reputation, member.context.identity.peer_id)
         self._auditor = Auditor(member.context, self.docket, self.rates, chain, tolerance)
 
     def remember(self, cases: Iterable[Case]) -> None:
@@ -79,6 +81,7 @@ class Validator:
 
     def resume(self, certificate: Certificate, own: Iterable[Signed[Body]], now_s: float) -> list[NodeEffect]:
         """As `Member.resume`."""
+        self.witness.stood(certificate)
         return self._seen(self.member.resume(certificate, own, now_s))
 
     def on(self, event: NodeEvent, now_s: float) -> list[NodeEffect]:
@@ -165,6 +168,9 @@ class Validator:
         seen: list[NodeEffect] = []
         for effect in effects:
             seen.append(effect)
+            if isinstance(effect, Adopt):
+                gone = self.member.gone(effect.certificate.head.parent)
+                self.witness.adopted(effect, None if gone is None else gone | self.cases.keys())
             if isinstance(effect, Adopt) and effect.accepted:
                 seen += self._on_closed(effect)
             if isinstance(effect, Blame) and effect.reason == "equivocation":
@@ -209,6 +215,7 @@ class Validator:
             self.rates.passed(body.about, body.worker, verdict.signer)
         else:
             self.rates.doubted(body.about, body.worker)
+        self.witness.heard(verdict, trial.verdicts)
         effects: list[NodeEffect] = [Judged(verdict)]
         if trial.is_doubted:
             effects += self._said(self._auditor.judge(trial, "jury"))
@@ -243,5 +250,6 @@ class Validator:
         if case.guilty in self.cases or len(self.cases) >= MAX_CASES:
             return False
         self.cases[case.guilty] = case
+        self.witness.convicted(case)
         self.member.context.excluded.add(case.guilty)
         return True

@@ -9,6 +9,7 @@ joining.py   finding peers and staying in touch
 dataset.py   where the node's data comes from
 memory.py    what survives a crash
 report.py    the node's account of itself
+standing.py  ledger and table of trust; opinions.py: what others think of this node
 """
 
 from __future__ import annotations

@@ -21,7 +21,9 @@ from dhtnode.app.joining import RENEW_S, Joining
 from dhtnode.app.judging import Judging
 from dhtnode.app.lookout import Lookout
 from dhtnode.app.memory import Memory
+from dhtnode.app.opinions import Opinions
 from dhtnode.app.report import Report
+from dhtnode.app.standing import Standing
 from dhtnode.config import Progress, RunOptions
 from dhtnode.control import control_server
 from dhtnode.driver import Driver
@@ -234,6 +236,15 @@ class Node:
         )
         validator = Validator(member, chain, canaries.eps_ppm)
         self._validator = self._report.validator = validator
+        standing = self._report.standing = Standing(
+            *(self._store, self._manifest.terms, self._swarm_id, self._identity.peer_id),
+            parameters=trainer.shape.params,
+            sizes_K=exchange.sizes_K,
+        )
+        standing.restore(validator.witness, self._memory.cases())
+        opinions = standing.opinions = Opinions(
+            network, validator, self._identity, self._swarm_id, self._report.blamed
+        )
         for case in self._memory.cases():
             if case.guilty == self._identity.peer_id:
                 self._on_own_conviction(case)
@@ -264,6 +275,7 @@ class Node:
         await judging.serve()
         if self._manifest.terms.data.mode == "shared":
             await canaries.serve()
+        await opinions.serve()
         await serve_chunks(network.streams, library)
         await network.on_request(SYNC, MAX_SYNC_BYTES, self._answer_sync)
         network.died.add_done_callback(self._on_daemon_death)
@@ -283,10 +295,12 @@ class Node:
             driver.spawn(self._keep_present(joining))
             driver.spawn(self._keep_asking(network))
             driver.spawn(self._keep_reporting())
+            driver.spawn(opinions.keep_asking())
             self._built.set()
             if newest is not None:
                 certificate, state = newest
                 library.add_state(state)
+                standing.stand_on(certificate)
                 self._report.began(state)
                 return validator.resume(certificate, own, Driver.now_s())
             member.remember(own)

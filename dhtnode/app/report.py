@@ -10,11 +10,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgpack
 
 from dhtnode.app.joining import Joining
 from dhtnode.app.lookout import Lookout
+from dhtnode.app.standing import Standing
 from dhtnode.config import RunOptions
 from dhtnode.net.network import Network
 from dhtnode.records import Signed
@@ -107,6 +109,7 @@ class Report:
         self.joining: Joining | None = None
         self.lookout: Lookout | None = None
         """In private mode."""
+        self.standing: Standing | None = None
         self.on_adopted: Callable[[State], object] = _ignore
         self.on_finished: Callable[[str], None] = _ignore
         self.on_own_conviction: Callable[[Case], None] = _ignore
@@ -122,6 +125,8 @@ class Report:
         self._phases = _Phases()
         self._totals = _load_totals(store)
         self._bytes_before = (0, 0)
+        self._saved = store.saved_status()
+        """Where this node stood when it ran last, until it knows again."""
 
     # What happens
 
@@ -140,6 +145,8 @@ class Report:
         """A round is over: write history, receipts and a status for readers without a node."""
         head = effect.certificate.head
         log.debug("adopted %s", describe(head))
+        if self.standing is not None:
+            self.standing.adopted(effect, self.validator.witness if self.validator else None)
         with self._store.batch():
             for receipt in receipts_of(effect.certificate, effect.accepted):
                 body = receipt.commitment.body
@@ -167,6 +174,8 @@ class Report:
     def judged(self, verdict: Signed[Verdict]) -> None:
         """A verdict is in: own work judged, or others' judged by this node, or neither."""
         body = verdict.body
+        if self.standing is not None:
+            self.standing.judged(verdict)
         for mine, who in (("of_me", body.worker), ("by_me", verdict.signer)):
             if who == self._peer_id:
                 key = f"{mine}_{body.outcome}"
@@ -174,6 +183,8 @@ class Report:
 
     def convicted(self, case: Case) -> None:
         """A key is out of the swarm, perhaps this node's own."""
+        if self.standing is not None:
+            self.standing.convicted(case)
         self.notice(f"out of the swarm: {case.text}; 'dhtnode audit show {case.id.hex()[:12]}' has the proof")
         if case.guilty == self._peer_id:
             self.on_own_conviction(case)
@@ -238,6 +249,7 @@ class Report:
             ),
             audits=self._audits(),
             plausibility=self.lookout.part() if self.lookout else None,
+            **self._standing(),
             branch=BranchPart(
                 since_round=head.since,
                 reason=f"went on without a quorum, founded by {head.founder}",
@@ -348,6 +360,17 @@ class Report:
             replay_s=self.worker.replay_s if self.worker else 0.0,
             excluded={peer: case.text for peer, case in validator.cases.items()} if validator else {},
         )
+
+    def _standing(self) -> dict[str, Any]:
+        """Trust, credits, and why."""
+        if self.standing is None or self.validator is None:
+            names = ("reputation", "rewards", "why") if self._saved else ()
+            return {name: getattr(self._saved, name) for name in names}
+        return {
+            "reputation": self.standing.reputation(self.validator),
+            "rewards": self.standing.rewards(),
+            "why": self.standing.why(self.validator.witness.table),
+        }
 
     def _storage(self) -> StoragePart:
         home = self._options.home

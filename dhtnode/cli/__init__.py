@@ -7,6 +7,9 @@ run.py       `run`: from options to a running node
 progress.py  what `run` shows while it works
 status.py    `status`: asking a node, or its store
 audit.py     `audit`: cases and verdicts, and their proofs
+peers.py     `peers`: what this node thinks of the others
+why.py       `why`: one record, verified
+ledger.py    `ledger`: an epoch's balances as a file, and its check
 demo.py      `demo`: a whole swarm on this machine
 cluster.py   starting and stopping its nodes
 view.py      status documents as tables

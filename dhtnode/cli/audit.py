@@ -58,7 +58,7 @@ def export_audit(home: Home, record: str, out: Path) -> None:
     swarm_id = Manifest.load(home.manifest_path).swarm_id
     with replacing(out) as draft:
         draft.write_bytes(canonical([HEADER, FORMAT, swarm_id, evidence.wire]))
-    print(f"{out}: {_line(evidence)}")
+    print(f"{out}: {line_of(evidence)}")
 
 
 def verify_audit(path: Path) -> None:
@@ -99,7 +99,7 @@ def open_export(path: Path) -> Evidence:
 def explain(evidence: Evidence) -> None:
     """What a record says, and what that rests on, in plain words."""
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"[bold]{_line(evidence)}[/]")
+    console.print(f"[bold]{line_of(evidence)}[/]")
     console.print(f"record {evidence.id.hex()}, swarm {_swarm_of(evidence).hex()}")
     if isinstance(evidence, Signed):
         body = evidence.body
@@ -137,11 +137,12 @@ def _print_list(shown: list[Evidence]) -> None:
         table.add_column(column, no_wrap=column != "what")
     for evidence in shown:
         round_no = evidence.round_no if isinstance(evidence, Case) else evidence.body.round
-        table.add_row(evidence.id.hex()[:12], str(round_no), _line(evidence))
+        table.add_row(evidence.id.hex()[:12], str(round_no), line_of(evidence))
     console.print(table)
 
 
-def _line(evidence: Evidence) -> str:
+def line_of(evidence: Evidence) -> str:
+    """A case or verdict in one line."""
     if isinstance(evidence, Case):
         return f"out: {evidence.text}"
     body = evidence.body

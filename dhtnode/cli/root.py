@@ -31,6 +31,11 @@ app.add_typer(swarm_app, name="swarm")
 audit_app = typer.Typer(help="Who was found out, by whom, and the proof of it.", no_args_is_help=True)
 app.add_typer(audit_app, name="audit")
 
+ledger_app = typer.Typer(
+    help="Who has earned what, as a signed file for a payroll or a chain.", no_args_is_help=True
+)
+app.add_typer(ledger_app, name="ledger")
+
 HomeOption = Annotated[
     Path | None,
     typer.Option(
@@ -219,11 +224,80 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON; docs/status.md describes it.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Again every second, until Ctrl-C.")] = False,
 ) -> None:
-    """Show what a node does: its swarm, peers, round, loss, speed, traffic, receipts."""
+    """Show what a node does and where it stands: round, work, trust, credits, and why."""
     from dhtnode.cli.status import show_status
     from dhtnode.home import find_home
 
     show_status(find_home(home), as_json=as_json, watch=watch)
+
+
+@app.command(
+    epilog="""
+    **Why did I get that?** `dhtnode status` lists the last changes, each with its record;
+    `dhtnode why 3fa9c1` then shows the record whose id begins so.
+    """
+)
+def why(
+    record: Annotated[str, typer.Argument(metavar="RECORD", help="The first digits of its id do.")],
+    home: HomeOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Print a signed record, verify its signature and what it rests on, and say what it is in the ledger."""
+    from dhtnode.cli.why import show_why
+    from dhtnode.home import find_home
+
+    show_why(find_home(home), record, as_json=as_json)
+
+
+@app.command()
+def peers(
+    sort: Annotated[
+        Literal["trust", "peer", "audits", "bans"], typer.Option(help="What comes first.")
+    ] = "trust",
+    home: HomeOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON; docs/status.md describes it.")] = False,
+) -> None:
+    """List what this node thinks of the others: trust, vote, how often they are audited, bans."""
+    from dhtnode.cli.peers import show_peers
+    from dhtnode.home import find_home
+
+    show_peers(find_home(home), sort, as_json=as_json)
+
+
+@ledger_app.command(
+    "export",
+    epilog="""
+    **First signer:** `dhtnode ledger export --epoch 3 --out epoch3.json --sign`
+
+    **Every other one**, with a copy of that file: the same line. The node adds its signature only if it
+    comes to the same balances itself.
+    """,
+)
+def ledger_export(
+    epoch: Annotated[int, typer.Option(metavar="N", min=0, help="An epoch that has ended, from 0.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write it, or what to sign.")],
+    form: Annotated[Literal["json", "csv"], typer.Option("--format", help="Both hold the same.")] = "json",
+    sign: Annotated[
+        bool, typer.Option("--sign", help="With this node's key, if the manifest's export_keys name it.")
+    ] = False,
+    home: HomeOption = None,
+) -> None:
+    """Write all members' balances and shares at the end of an epoch, with a proof for each."""
+    from dhtnode.cli.ledger import export_ledger
+    from dhtnode.home import find_home
+
+    export_ledger(find_home(home), epoch, form, out, sign=sign)
+
+
+@ledger_app.command("verify")
+def ledger_verify(
+    file: Annotated[Path, typer.Argument(metavar="FILE")],
+    manifest: Annotated[Path, typer.Argument(metavar="SWARM.TOML")] = Path("swarm.toml"),
+) -> None:
+    """Check an exported epoch against the manifest, offline: sums, shares, proofs, signatures."""
+    from dhtnode.cli.ledger import verify_ledger
+
+    verify_ledger(file, manifest)
 
 
 @audit_app.command("show")

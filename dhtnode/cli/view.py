@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from dhtnode.status import AuditsPart, PlausibilityPart, Status
+from dhtnode.reward import PPM
+from dhtnode.status import AuditsPart, PlausibilityPart, RewardsPart, Status, TrustPart
 
+WHY_SHOWN = 8
+"""Changes that fit on a screen; `--json` has more."""
 _UNKNOWN = "-"
 
 
 def status_view(status: Status) -> RenderableType:
-    """The whole document: one panel of facts, then the peers, then what was dropped."""
+    """The whole document: a panel of facts, then the last changes, the peers, and what was dropped."""
     parts: list[RenderableType] = [
         Panel(_facts(status), title=f"swarm {status.swarm.name}", title_align="left")
     ]
+    if status.why:
+        parts.append(_why(status))
     if status.peers:
         parts.append(_peers(status))
+    if status.reputation.table:
+        parts.append(trust_table(status, status.reputation.table))
     if status.rejected_by_peer:
         parts.append(_rejected(status))
     parts.extend(Text(f"note: {notice}") for notice in status.notices)
@@ -73,6 +81,34 @@ def _oddities(part: PlausibilityPart) -> str:
     return f"{', '.join(odd) or 'nobody'}{loss} (no proof of anything)"
 
 
+def _trust_in_me(status: Status) -> str:
+    """As the others have signed it."""
+    of_me = status.reputation.of_me
+    if of_me.median is None or of_me.lowest is None:
+        return "no other member has been asked yet"
+    return (
+        f"median {of_me.median / PPM:.3f}, lowest {of_me.lowest / PPM:.3f}, as {of_me.observers} members say"
+    )
+
+
+def _credits(rewards: RewardsPart) -> str:
+    """What the node owns, what it was for, and what its ledger lacks."""
+    terms = ", ".join(f"{term} {amount / PPM:,.3f}" for term, amount in rewards.by_term.items() if amount)
+    lacking = f"; {rewards.missing_rounds:,} rounds are not in this ledger" if rewards.missing_rounds else ""
+    return (
+        f"{rewards.vested / PPM:,.3f} vested ({rewards.ownership_ppm / PPM:.2%} of all), "
+        f"{rewards.stake / PPM:,.3f} at stake; earned by: {terms or 'nothing yet'}{lacking}"
+    )
+
+
+def _why(status: Status) -> Table:
+    """The last changes."""
+    table = Table("round", "change", "cause", "record", title_justify="left", title="why (newest first)")
+    for part in status.why[:WHY_SHOWN]:
+        table.add_row(str(part.round), part.change, part.cause, part.record[:12])
+    return table
+
+
 def _facts(status: Status) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
@@ -100,6 +136,8 @@ def _facts(status: Status) -> Table:
         ),
         ("audits", "" if status.plausibility else _audits(status.audits)),
         ("looks odd", _oddities(status.plausibility) if status.plausibility else ""),
+        ("trust in me", _trust_in_me(status)),
+        ("credits", _credits(status.rewards)),
         ("traffic", f"{size(traffic.sent_bytes)} sent, {size(traffic.received_bytes)} received"),
         ("dropped", _counts(status.rejected) or "nothing"),
         ("deadlines", ", ".join(f"{phase} {limit:.1f} s" for phase, limit in status.deadlines_s.items())),
@@ -126,6 +164,29 @@ def _peers(status: Status) -> Table:
             Text(peer.addresses[0] if peer.addresses else _UNKNOWN, overflow="ellipsis", no_wrap=True),
         )
     return table
+
+
+def trust_table(status: Status, rows: Iterable[TrustPart]) -> Table:
+    """What this node thinks of each peer."""
+    columns = ("peer", "trust", "vote", "audited", "bans", "connected")
+    table = Table(*columns, title_justify="left", title="trust in others (votes are not taken in yet)")
+    connected = {peer.peer_id for peer in status.peers}
+    for row in rows:
+        table.add_row(
+            row.peer,
+            f"{row.trust_ppm / PPM:.3f}",
+            f"{row.vote:g}",
+            f"{row.audit_rate:.0%}",
+            _bans(row),
+            "yes" if row.peer in connected else "no",
+        )
+    return table
+
+
+def _bans(row: TrustPart) -> str:
+    if row.banned_until == -1:
+        return "out for good"
+    return f"{row.bans}, until round {row.banned_until}" if row.banned_until else str(row.bans)
 
 
 def _rejected(status: Status) -> Table:

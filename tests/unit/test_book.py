@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dhtnode.digest import digest
 from dhtnode.store import Store
 from rewards.book import Book, FoldedAwayError
-from rewards.entries import EntrySet, epoch_of
+from rewards.entries import EntrySet, epoch_of, unpacked
 from rewards.ledger import Ledger
 from rewards.snapshot import balances_digest
 from tests.unit.bookings import FOLLOWED, KEYS, ROUNDS, RULES, SECTION, case, fold, histories, work
@@ -97,6 +97,20 @@ def test_a_round_that_was_not_heard_of_yet_leaves_no_trace(store: Store) -> None
     book = Book(store, RULES)
     book.add(STEADY)
     book.ledger({round_no: head for round_no, head in FOLLOWED.items() if round_no >= 6})
+    assert balances_digest(book.ledger(FOLLOWED)) == balances_digest(fold(b"".join(sorted(STEADY))))
+
+
+def test_a_newcomer_goes_on_from_snapshots_too(store: Store) -> None:
+    """It has no entries of the rounds before it came, and never knew their heads."""
+    mine = [entry for entry in STEADY if next(unpacked(entry)).round >= 6]
+    known = {round_no: head for round_no, head in FOLLOWED.items() if round_no >= 6}
+    book = Spy(store)
+    book.add(mine)
+    book.ledger(known)
+    book.read.clear()
+    assert balances_digest(book.ledger(known)) == balances_digest(fold(b"".join(sorted(mine))))
+    assert book.read == []
+    book.add(STEADY)
     assert balances_digest(book.ledger(FOLLOWED)) == balances_digest(fold(b"".join(sorted(STEADY))))
 
 

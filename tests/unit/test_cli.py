@@ -7,14 +7,11 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from dhtnode.cli import main
 from dhtnode.cli.create import parse_schedule
 from dhtnode.cli.demo import ddp_bytes
 from dhtnode.cli.view import duration, size
@@ -24,6 +21,9 @@ from dhtnode.home import Home, data_cache, homes_folder
 from dhtnode.manifest import Manifest
 from dhtnode.status import PeerPart, RoundPart, Status, SwarmPart, TrainingPart
 from dhtnode.store import Store
+from tests.unit.commandline import Command, refusal
+
+STANDING = ("why", "peers", "ledger", "ledger export", "ledger verify")
 
 OWN_TASK = """
 from training.tasks.digits import Digits
@@ -31,44 +31,6 @@ from training.tasks.digits import Digits
 class Task(Digits):
     pass
 """
-
-
-@dataclass
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Outcome]
-
-
-@pytest.fixture
-def dhtnode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command line as the console script does, in an empty folder and with no homes yet."""
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
-    monkeypatch.setenv("DHTNODE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.delenv("DHTNODE_HOME", raising=False)
-    monkeypatch.chdir(tmp_path)
-
-    def call(*lines: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["dhtnode", *" ".join(lines).split()])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        code = ended.value.code
-        return Outcome(code if isinstance(code, int) else 0, printed.out, printed.err)
-
-    return call
-
-
-def refusal(outcome: Outcome, code: int) -> str:
-    """The one line on stderr of a command that was refused."""
-    assert outcome.code == code, outcome
-    assert outcome.err.startswith("dhtnode: ")
-    assert outcome.err.count("\n") == 1
-    return outcome.err
 
 
 def some_status(home: Home, manifest: Manifest) -> Status:
@@ -262,7 +224,7 @@ def test_wrong_words_are_a_usage_error(dhtnode: Command) -> None:
 
 def test_version_and_help(dhtnode: Command) -> None:
     assert dhtnode("--version").out.startswith("dhtnode 0.")
-    for words in ("", "swarm", "swarm new", "swarm show", "run", "status", "demo"):
+    for words in ("", "swarm", "swarm new", "swarm show", "run", "status", "demo", *STANDING):
         assert "Usage: dhtnode" in dhtnode(words, "--help").out
 
 
@@ -270,7 +232,17 @@ def test_quick_commands_load_nothing_heavy() -> None:
     """`status` is asked often; torch and hivemind take seconds to load."""
     code = (
         "import sys, dhtnode.cli.root, dhtnode.cli.status, dhtnode.cli.show, dhtnode.cli.run;"
+        "import dhtnode.cli.peers;"
         "print([name for name in ('torch', 'hivemind', 'numpy', 'libp2p') if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "[]\n"
+
+
+def test_records_and_ledgers_are_checked_without_torch_or_a_network() -> None:
+    code = (
+        "import sys, dhtnode.cli.audit, dhtnode.cli.why, dhtnode.cli.ledger;"
+        "print([name for name in ('torch', 'hivemind', 'libp2p') if name in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"

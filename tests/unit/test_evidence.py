@@ -28,7 +28,7 @@ from tests.unit.parties import CHUNKS, SWARM, by_id, certified, commit, head_of,
 from training.chain import Certificate, found
 from training.events import Plan
 from training.messages import Commitment, Head, Result, Roster, encode_value, value_digest
-from validation.cases import SUBJECTS, equivocation_case
+from validation.cases import SUBJECTS, equivocation_case, majority_case
 from validation.lottery import Chain, obliged
 from validation.messages import Verdict
 
@@ -245,7 +245,26 @@ def test_work_that_was_not_taken_in_is_not_audited_for_pay() -> None:
 def test_two_contradicting_records_are_a_fault_on_every_chain() -> None:
     liar = PEOPLE[1]
     case = equivocation_case(commit(liar, BEFORE), commit(liar, BEFORE, tokens=81))
-    assert case_entry(case) == Entry(7, Kind.CASE, case.id, ANY_HEAD, raw_key(liar.peer_id), NOBODY, 0, 0)
+    fault = case.records[0].id
+    assert case_entry(case) == Entry(7, Kind.CASE, fault, ANY_HEAD, raw_key(liar.peer_id), NOBODY, 0, 0)
+
+
+def test_a_fault_is_one_entry_whichever_majority_has_shown_it() -> None:
+    worker, *judges = PEOPLE
+    work = ROUND.by_signer[worker.peer_id]
+    said = [verdict(judge, work, outcome="fail") for judge in judges]
+    cases = [majority_case(CERTIFICATE, work, some) for some in (said, said[::-1], said[1:])]
+    assert len({case.id for case in cases}) == 3
+    assert {case_entry(case).record for case in cases} == {work.id}
+
+
+def test_a_false_judge_is_booked_by_its_own_verdict() -> None:
+    accuser, *judges = PEOPLE
+    work = ROUND.by_signer[judges[0].peer_id]
+    false = verdict(accuser, work, outcome="fail")
+    case = majority_case(CERTIFICATE, work, [verdict(one, work) for one in judges[1:]], "accusation", false)
+    entry = case_entry(case)
+    assert (entry.record, entry.key) == (false.id, raw_key(accuser.peer_id))
 
 
 def test_a_registered_shard_is_in_the_set() -> None:

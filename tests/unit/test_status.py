@@ -14,17 +14,22 @@ from hypothesis import strategies as st
 
 from dhtnode.errors import ConfigError
 from dhtnode.status import (
+    OfMePart,
     PeerPart,
     PlausibilityPart,
     Status,
     SuspicionPart,
     SwarmPart,
     TrainingPart,
+    TrustPart,
+    WhyPart,
     parse_status,
     totals,
 )
 
-AUDITS = ("audits", "audits.of_me", "audits.by_me")
+PARTS = {"swarm", "round", "training", "traffic", "receipts", "audits", "audits.of_me", "audits.by_me"}
+PARTS |= {"reputation", "rewards"}
+ROWS = {"reputation.table[]": TrustPart, "reputation.of_me": OfMePart, "why[]": WhyPart}
 DOCS = Path(__file__).parents[2] / "docs" / "status.md"
 
 
@@ -54,10 +59,21 @@ def test_every_field_is_documented() -> None:
         and not re.search(
             rf"`{re.escape(path.rsplit('.', 1)[0])}\.\w+`.*`\.?{path.rsplit('.', 1)[-1]}`", text
         )
-        and path not in {"swarm", "round", "training", "traffic", "receipts", *AUDITS}
+        and path not in PARTS
         and not (path.startswith(("branch.", "storage.")) and f"`{path.split('.')[1]}`" in text)
     }
     assert missing == set()
+
+
+@pytest.mark.parametrize(
+    ("kind", "prefix"),
+    [(TrustPart, "reputation.table[]"), (OfMePart, "reputation.of_me"), (WhyPart, "why[]")],
+)
+def test_the_lists_of_standing_are_documented_too(kind: type[msgspec.Struct], prefix: str) -> None:
+    text = DOCS.read_text()
+    for field in msgspec.structs.fields(kind):
+        named = f"`{prefix}.{field.name}`" in text
+        assert named or re.search(rf"`{re.escape(prefix)}\.\w+`.*`\.{field.name}`", text), field.name
 
 
 def test_suspicion_is_documented_too() -> None:
@@ -73,7 +89,9 @@ def test_the_document_has_the_promised_fields() -> None:
     promised = (
         "schema swarm.id swarm.name peer_id addresses peers round.number round.phase round.reason "
         "round.state_digest training.eval_loss training.tokens training.utilisation "
-        "traffic.sent_bytes traffic.received_bytes rejected running"
+        "traffic.sent_bytes traffic.received_bytes rejected running reputation.of_me.median "
+        "reputation.of_me.lowest reputation.of_me.observers reputation.table audits.of_me audits.by_me "
+        "rewards.by_term rewards.vested rewards.stake rewards.ownership_ppm why"
     )
     for path in promised.split():
         place = document

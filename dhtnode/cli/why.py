@@ -1,0 +1,204 @@
+"""`dhtnode why`: one signed record of this home in plain words, verified, with what it rests on.
+
+Everything is checked again from the records themselves, as a stranger would; loads no torch, no network.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+from rich.console import Console
+
+from dhtnode.cli.audit import line_of
+from dhtnode.errors import ConfigError, Exit, RemoteProtocolError
+from dhtnode.home import Home
+from dhtnode.manifest import Manifest
+from dhtnode.records import Signed, open_record
+from dhtnode.store import Store, StoredRecord
+from rewards.entries import ROUND_BYTES, Kind, peer_of, unpacked
+from rewards.evidence import fault_of
+from rewards.heads import HEAD
+from rewards.receipts import open_receipt
+from training.chain import Certificate, open_certificate
+from training.messages import Commitment, Result
+from validation.cases import CASE, open_case
+from validation.messages import Verdict
+
+_BOOKED: dict[int, str] = {
+    Kind.CASE: "a proven fault",
+    Kind.WORK: "work of {amount:,} tokens, {share:.0%} of it in time",
+    Kind.AUDIT: "an audit of work of {amount:,} tokens",
+    Kind.REDUCTION: "a reduction of {amount:,} bytes",
+}
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Something that a record rests on."""
+
+    what: str
+    id: str
+    here: bool
+    """Whether it is in this home, and good."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A record whose signatures have been checked."""
+
+    id: str
+    kind: str
+    round: int
+    signer: str
+    says: str
+    rests_on: tuple[Ground, ...]
+    booked: tuple[str, ...] = ()
+    """What it is in the ledger of this home."""
+
+
+def show_why(home: Home, record: str, *, as_json: bool) -> None:
+    """Print one record.
+
+    Raises:
+        ConfigError: there is no such record (USAGE), or it is not good (FAILED).
+    """
+    swarm_id = Manifest.load(home.manifest_path).swarm_id
+    with Store.open_reader(home.store_path) as store:
+        try:
+            found = _find(store, swarm_id, record)
+            shown = _Reader(store, swarm_id).read(found)
+        except RemoteProtocolError as error:
+            raise ConfigError(
+                f"record {record} in {home.store_path} is not good: {error.reason}: {error.detail}; "
+                "the file was damaged or changed",
+                Exit.FAILED,
+            ) from error
+    if as_json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(shown), indent=2).decode() + "\n")
+    else:
+        _print(shown)
+
+
+def _print(shown: Shown) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"[bold]{shown.says}[/]")
+    console.print(f"{shown.kind} {shown.id}, round {shown.round}, by {shown.signer}: its signature is good.")
+    for ground in shown.rests_on:
+        state = "here, and good" if ground.here else "not in this home, so not checked"
+        console.print(f"  rests on {ground.what} ({ground.id[:12]}): {state}")
+    for line in shown.booked or ("nothing",):
+        console.print(f"  in the ledger: {line}")
+
+
+def _find(store: Store, swarm_id: bytes, prefix: str) -> StoredRecord:
+    """The record of that name, or the case against it where it is not here itself."""
+    name = prefix.lower()
+    is_hex = bool(name) and len(name) <= 64 and not set(name) - set("0123456789abcdef")
+    found = store.records_named(name) if is_hex else []
+    if is_hex and not found:
+        cases = store.all_records(CASE)
+        found = [one for one in cases if fault_of(open_case(one.wire, swarm_id)).hex().startswith(name)]
+    if len(found) != 1:
+        how = "several records" if found else "no record"
+        raise ConfigError(
+            f"{how} with an id that begins with '{prefix}'; 'dhtnode status' lists the last ones under why",
+            Exit.USAGE,
+        )
+    return found[0]
+
+
+class _Reader:
+    """Opens records of one store again."""
+
+    def __init__(self, store: Store, swarm_id: bytes) -> None:
+        self._store = store
+        self._swarm_id = swarm_id
+
+    def read(self, stored: StoredRecord) -> Shown:
+        """Check a record and say what it says.
+
+        Raises:
+            RemoteProtocolError: it, or something in it, is not good.
+        """
+        says, grounds = self._says(stored)
+        return Shown(
+            id=stored.id.hex(),
+            kind=stored.kind,
+            round=stored.round_no,
+            signer=stored.signer,
+            says=says,
+            rests_on=grounds,
+            booked=tuple(self._booked(stored)),
+        )
+
+    def _says(self, stored: StoredRecord) -> tuple[str, tuple[Ground, ...]]:
+        match stored.kind:
+            case "receipt":
+                receipt = open_receipt(stored.wire, self._swarm_id)
+                head = Ground(_certified(receipt.certificate), receipt.certificate.id.hex(), here=True)
+                return f"{_worked(receipt.commitment)}; the round took it in", (head,)
+            case Commitment.KIND:
+                work = open_record(stored.wire, self._swarm_id, {Commitment.KIND: Commitment})
+                head = self._closing(stored.round_no, work.body.base)
+                return f"{_worked(work)}; a part of it came too late for the round", (head,)
+            case Result.KIND:
+                result = open_record(stored.wire, self._swarm_id, {Result.KIND: Result})
+                says = f"{result.signer} reduced part {result.body.part} of round {result.body.round}"
+                head = self._closing(stored.round_no, result.body.base)
+                return f"{says} from the work of {len(result.body.included)} members", (head,)
+            case Verdict.KIND:
+                verdict = open_record(stored.wire, self._swarm_id, {Verdict.KIND: Verdict})
+                head = self._closing(stored.round_no, None, verdict.body.base)
+                return line_of(verdict), (self._judged(verdict), head)
+            case _ if stored.kind == CASE:
+                case = open_case(stored.wire, self._swarm_id)
+                inside = (
+                    Ground(f"a {one.body.KIND} signed by {one.signer}", one.id.hex(), here=True)
+                    for one in case.records
+                )
+                return line_of(case), tuple(inside)
+            case _:
+                certificate = open_certificate(stored.wire, self._swarm_id, "")
+                return _certified(certificate), ()
+
+    def _closing(self, round_no: int, base: bytes | None, id_: bytes = b"") -> Ground:
+        """The head that a round ended with: by the head before it, or by its own id."""
+        for stored in self._store.records(HEAD, round_no + 1):
+            certificate = open_certificate(stored.wire, self._swarm_id, "")
+            if certificate.id == id_ or certificate.head.parent == base:
+                return Ground(_certified(certificate), certificate.id.hex(), here=True)
+        return Ground(f"the certified head of round {round_no}", id_.hex(), here=False)
+
+    def _judged(self, verdict: Signed[Verdict]) -> Ground:
+        body = verdict.body
+        stored = self._store.record(body.target)
+        if stored is not None:
+            self._says(stored)
+        return Ground(f"a record of {body.worker} that was judged", body.target.hex(), stored is not None)
+
+    def _booked(self, stored: StoredRecord) -> Iterator[str]:
+        start, end = (
+            number.to_bytes(ROUND_BYTES, "big") for number in (stored.round_no, stored.round_no + 1)
+        )
+        case = open_case(stored.wire, self._swarm_id) if stored.kind == CASE else None
+        name = fault_of(case) if case else stored.id
+        for entry in unpacked(self._store.entries(start, end)):
+            if entry.record == name:
+                what = _BOOKED[entry.kind].format(amount=entry.amount, share=entry.ppm / 1_000_000)
+                yield f"round {entry.round}, {what}, to the account of {peer_of(entry.key)}"
+
+
+def _worked(work: Signed[Commitment]) -> str:
+    body = work.body
+    return f"{work.signer} trained {body.steps:,} steps on {body.tokens:,} tokens in round {body.round}"
+
+
+def _certified(certificate: Certificate) -> str:
+    head = certificate.head
+    of = f"{len(certificate.votes)} of its {len(head.members)} members"
+    if head.number == head.since:
+        return f"the founding of a branch before round {head.number}, by {head.founder}"
+    return f"the head of round {head.number - 1}, certified by {of}"

@@ -1,0 +1,31 @@
+"""What tests of the command line share."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from dhtnode.cli import main
+from tests.unit.commandline import Command, Outcome
+
+
+@pytest.fixture
+def dhtnode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs a command line as the console script does, in an empty folder and with no homes yet."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    monkeypatch.setenv("DHTNODE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("DHTNODE_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def call(*lines: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["dhtnode", *" ".join(lines).split()])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        code = ended.value.code
+        return Outcome(code if isinstance(code, int) else 0, printed.out, printed.err)
+
+    return call

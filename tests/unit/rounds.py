@@ -1,0 +1,84 @@
+"""Rounds that follow each other, as a node adopts them: for tests of what is made of closed rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from dhtnode.digest import digest
+from dhtnode.identity import Identity
+from dhtnode.records import Signed, sign
+from tests.unit.parties import SWARM, by_id, certified, head_of, ids, plan_of, result_of
+from training.chain import found
+from training.events import Adopt
+from training.messages import Commitment, Head, Roster, encode_value, value_digest
+from validation.lottery import Chain
+from validation.messages import Verdict
+
+
+def founding(founder: Identity) -> Adopt:
+    """A swarm's first head."""
+    return Adopt(found(founder, SWARM, None, digest("state", 0)), ())
+
+
+def next_round(before: Head, persons: Sequence[Identity], late: Sequence[Identity] = ()) -> Adopt:
+    """The round on a head: these people took part, and those who were late missed its first part."""
+    plan = plan_of(persons, before)
+    roster = Roster(commitments=tuple(one.id for one in plan.commitments_N))
+    plan = replace(plan, roster=value_digest(encode_value(roster)))
+    everyone = range(len(persons))
+    in_time = [place for place in everyone if plan.members[place] not in ids(late)]
+    parts = [part for part in everyone if plan.ranges_N[part]]
+    results = tuple(
+        result_of(by_id(plan.members[part]), plan, part, included=tuple(everyone if part else in_time))
+        for part in parts
+    )
+    accepted = tuple(plan.commitments_N[place] for place in in_time)
+    head = msgspec.structs.replace(
+        head_of(persons),
+        number=before.number + 1,
+        parent=before.id,
+        branch=before.branch,
+        founder=before.founder,
+        since=before.since,
+        state=digest("state", before.number + 1),
+        members=plan.members,
+        tokens=before.tokens + sum(one.body.tokens for one in accepted),
+        accepted=tuple(one.id for one in accepted),
+        results=tuple(result.id for result in results),
+    )
+    return Adopt(certified([by_id(peer) for peer in plan.members], head), accepted, plan, results)
+
+
+def history(count: int, persons: Sequence[Identity]) -> list[Adopt]:
+    """A founding and the rounds after it."""
+    adopted = [founding(persons[0])]
+    for _ in range(count):
+        adopted.append(next_round(adopted[-1].certificate.head, persons))
+    return adopted
+
+
+def fetched(adopted: Adopt) -> Adopt:
+    """The same head, as somebody adopts it who fetched its state."""
+    return Adopt(adopted.certificate, ())
+
+
+def passed(judge: Identity, closed: Adopt, work: Signed[Commitment], **changes: Any) -> Signed[Verdict]:
+    """A verdict that finds work of a round as it was committed."""
+    verdict = Verdict(
+        round=work.body.round,
+        base=closed.certificate.id,
+        about="work",
+        target=work.id,
+        worker=work.signer,
+        outcome="pass",
+        distance=None,
+        role="jury",
+        preimage=Chain(judge, SWARM).preimage(work.body.round),
+        replayed=digest("replayed", judge.peer_id),
+        device="cpu/unit",
+    )
+    return sign(judge, SWARM, msgspec.structs.replace(verdict, **changes))

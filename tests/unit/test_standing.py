@@ -1,0 +1,230 @@
+"""What a node makes of the rounds, verdicts and cases that pass through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from dhtnode.app.standing import WHY_KEPT, Standing
+from dhtnode.digest import digest
+from dhtnode.identity import Identity
+from dhtnode.manifest import AuditSection, Terms
+from dhtnode.reward import RewardSection
+from dhtnode.store import Store, StoredRecord
+from rewards.book import Book
+from rewards.ledger import rules_of
+from tests.unit.parties import CHUNKS, SWARM, commit, people, terms
+from tests.unit.rounds import fetched, history, next_round, passed
+from training.events import Adopt
+from validation.cases import equivocation_case
+from validation.witness import Witness
+
+PEOPLE = people(4)
+ME, WORKER, OTHER, LATE = PEOPLE
+PARAMETERS = 10**6
+TERMS = msgspec.structs.replace(
+    terms(), reward=RewardSection(epoch_rounds=2, vesting_rounds=2), audit=AuditSection(rate=0.5)
+)
+HISTORY = history(6, PEOPLE)
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> Iterator[list[Store]]:
+    opened = [Store.open(tmp_path / f"{number}.db") for number in range(2)]
+    yield opened
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def store(stores: list[Store]) -> Store:
+    return stores[0]
+
+
+def standing(store: Store, me: Identity = ME, swarm_terms: Terms = TERMS) -> Standing:
+    return Standing(
+        *(store, swarm_terms, SWARM, me.peer_id),
+        parameters=PARAMETERS,
+        sizes_K=[256] * CHUNKS,
+    )
+
+
+def went_through(store: Store, *adopted: Adopt, **how: Any) -> Standing:
+    one = standing(store, **how)
+    for effect in adopted:
+        one.adopted(effect, None)
+    return one
+
+
+def root(store: Store) -> bytes:
+    return Book(store, rules_of(TERMS, PARAMETERS)).root()
+
+
+def witness_of(*adopted: Adopt) -> Witness:
+    witness = Witness(TERMS.reputation, ME.peer_id)
+    for effect in adopted:
+        witness.adopted(effect, set())
+    return witness
+
+
+def test_rounds_earn_credits_that_vest(store: Store) -> None:
+    one = went_through(store, *HISTORY)
+    rewards = one.rewards()
+    assert rewards.by_term["compute"] > 0
+    assert rewards.by_term["reduction"] > 0
+    assert rewards.vested > 0
+    assert rewards.stake > 0
+    assert sum(rewards.by_term.values()) == rewards.vested + rewards.stake
+    assert 0 < rewards.ownership_ppm < 1_000_000
+    assert rewards.missing_rounds == 0
+
+
+def test_all_nodes_have_the_same_ledger(stores: list[Store]) -> None:
+    for store, me in zip(stores, (ME, OTHER), strict=True):
+        one = went_through(store, *HISTORY, me=me)
+        for judge, closed in ((WORKER, HISTORY[-1]), (OTHER, HISTORY[-2])):
+            one.judged(passed(judge, closed, next(w for w in closed.accepted if w.signer == ME.peer_id)))
+    assert root(stores[0]) == root(stores[1])
+
+
+def test_a_restart_changes_no_figure(store: Store) -> None:
+    before = went_through(store, *HISTORY[:5])
+    after = standing(store)
+    after.stand_on(HISTORY[4].certificate)
+    assert after.rewards() == before.rewards()
+    for one in (before, after):
+        one.adopted(HISTORY[5], None)
+    assert after.rewards() == before.rewards()
+
+
+def test_a_round_that_is_adopted_twice_is_paid_once(store: Store) -> None:
+    once = went_through(store, *HISTORY).rewards()
+    assert went_through(store, *HISTORY).rewards() == once
+
+
+def test_who_fetched_a_state_says_how_many_rounds_it_lacks(store: Store) -> None:
+    one = went_through(store, *HISTORY[:3], *map(fetched, HISTORY[4:6]), HISTORY[6])
+    rewards = one.rewards()
+    assert rewards.missing_rounds == 3, "rounds 2, 3 and 4"
+    assert rewards.by_term["compute"] > 0, "the rounds before the gap and after it still count"
+
+
+def test_a_paid_audit_shows_up_with_its_record(store: Store) -> None:
+    one = went_through(store, *HISTORY)
+    closed = HISTORY[-1]
+    verdict = passed(ME, closed, next(work for work in closed.accepted if work.signer == WORKER.peer_id))
+    before = one.rewards()
+    one.judged(verdict)
+    assert one.rewards().by_term["audit"] > before.by_term["audit"]
+    newest = next(part for part in one.why(witness_of().table) if part.record == verdict.id.hex())
+    assert (newest.round, newest.cause) == (5, "an audit")
+    assert newest.change.startswith("+")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"preimage": digest("not its own")},
+        {"base": digest("a head that nobody knows")},
+        {"target": digest("a record that nobody knows")},
+        {"about": "reduction"},
+    ],
+)
+def test_a_verdict_that_earns_nothing_is_left_out(store: Store, changes: dict[str, Any]) -> None:
+    one = went_through(store, *HISTORY)
+    before, closed = root(store), HISTORY[-1]
+    one.judged(passed(ME, closed, closed.accepted[-1], **changes))
+    assert root(store) == before
+
+
+def test_a_round_whose_records_do_not_fit_is_left_out_and_counted(store: Store) -> None:
+    closed = HISTORY[1]
+    odd = Adopt(closed.certificate, closed.accepted, closed.plan, closed.results[1:])
+    assert went_through(store, HISTORY[0], odd).rewards().missing_rounds == 1
+
+
+def test_a_case_burns_what_was_at_stake_and_says_so(store: Store) -> None:
+    one = went_through(store, *HISTORY)
+    at_stake = one.rewards().stake
+    head = HISTORY[5].certificate.head
+    case = equivocation_case(commit(ME, head), commit(ME, head, tokens=1))
+    one.convicted(case)
+    assert one.rewards().stake < at_stake
+    fault = case.records[0].id
+    burned = next(part for part in one.why(witness_of().table) if part.record == fault.hex())
+    assert burned.change.startswith("-")
+    assert burned.cause == "proven guilty of a fault in round 5"
+
+
+def test_a_case_on_a_round_that_is_far_ahead_lets_nothing_vest(store: Store) -> None:
+    one = went_through(store, *HISTORY)
+    before = one.rewards()
+    far = msgspec.structs.replace(HISTORY[5].certificate.head, number=10**9)
+    one.convicted(equivocation_case(commit(WORKER, far), commit(WORKER, far, tokens=1)))
+    assert one.rewards() == before
+
+
+def test_a_case_on_the_round_in_progress_is_booked_when_that_closes(store: Store) -> None:
+    one = went_through(store, *HISTORY)
+    head = HISTORY[6].certificate.head
+    one.convicted(equivocation_case(commit(ME, head), commit(ME, head, tokens=1)))
+    assert one.rewards().stake > 0
+    one.adopted(next_round(head, PEOPLE), None)
+    assert one.rewards().stake == 0
+
+
+def test_work_that_was_late_is_half_paid_and_its_record_is_kept(store: Store) -> None:
+    late = next_round(HISTORY[3].certificate.head, PEOPLE, late=[LATE])
+    went_through(store, *HISTORY[:4], late)
+    assert late.plan is not None
+    work = next(one for one in late.plan.commitments_N if one.signer == LATE.peer_id)
+    assert work.id not in late.certificate.head.accepted
+    kept = store.record(work.id)
+    assert kept is not None
+    assert kept.kind == work.body.KIND
+
+
+def test_reasons_are_few_and_the_newest_come_first(store: Store) -> None:
+    why = went_through(store, *history(30, PEOPLE)).why(witness_of().table)
+    assert len(why) == WHY_KEPT
+    assert [part.round for part in why] == sorted((part.round for part in why), reverse=True)
+    assert why[0].round == 29
+
+
+# The table, over a restart
+
+
+def test_the_table_comes_back(store: Store) -> None:
+    one, before = standing(store), Witness(TERMS.reputation, ME.peer_id)
+    for effect in HISTORY:
+        before.adopted(effect, set())
+        one.adopted(effect, before)
+        with store.batch():
+            for work in effect.accepted:
+                _keep(store, "receipt", work)
+    closed = HISTORY[-1]
+    verdict = passed(ME, closed, next(work for work in closed.accepted if work.signer == WORKER.peer_id))
+    before.heard(verdict, {ME.peer_id: verdict})
+    _keep(store, "verdict", verdict)
+    after = Witness(TERMS.reputation, ME.peer_id)
+    standing(store).restore(after, [])
+    assert after.table.table() == before.table.table()
+    assert after.table.round_no == before.table.round_no
+
+
+def test_cases_come_back_too(store: Store) -> None:
+    went_through(store, *HISTORY)
+    head = HISTORY[5].certificate.head
+    case = equivocation_case(commit(WORKER, head), commit(WORKER, head, tokens=1))
+    after, again = Witness(TERMS.reputation, ME.peer_id), standing(store)
+    again.restore(after, [case])
+    assert after.table.trust(WORKER.peer_id, "work") == 0
+    assert again.rewards() == went_through(store, *HISTORY).rewards(), "it is not this node that is guilty"
+
+
+def _keep(store: Store, kind: str, record: Any) -> None:
+    store.add_record(StoredRecord(record.id, kind, record.body.round, record.signer, record.wire))

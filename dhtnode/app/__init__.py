@@ -6,6 +6,7 @@ judging.py   how this node looks at others' work, and shows its own
 canaries.py  how far apart honest work on other devices may be
 lookout.py   private mode: what can be seen without replay
 joining.py   finding peers and staying in touch
+talk.py      gossip, and questions that fill its gaps
 dataset.py   where the node's data comes from
 memory.py    what survives a crash
 report.py    the node's account of itself

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import cast
 
 from dhtnode.app.canaries import Canaries
 from dhtnode.app.dataset import dataset_from_peers, local_dataset
@@ -24,49 +22,39 @@ from dhtnode.app.memory import Memory
 from dhtnode.app.opinions import Opinions
 from dhtnode.app.report import Report
 from dhtnode.app.standing import Standing
+from dhtnode.app.talk import Talk
 from dhtnode.config import Progress, RunOptions
 from dhtnode.control import control_server
 from dhtnode.driver import Driver
-from dhtnode.errors import ConfigError, Exit, RemoteProtocolError, TransportError
+from dhtnode.errors import ConfigError, Exit, TransportError
 from dhtnode.net.chunks import serve_chunks
 from dhtnode.net.daemon import DaemonConfig
 from dhtnode.net.gossip import REJOIN_S
 from dhtnode.net.multiaddress import split_peer
 from dhtnode.net.network import Network, NetworkConfig
-from dhtnode.quota import Quota
-from dhtnode.records import Signed, open_record
 from dhtnode.store import Store
-from training.chain import Certificate, found, open_certificate
+from training.chain import Certificate, found
 from training.codec import chunk_sizes
-from training.events import HeadOffered, Heard, RecordArrived, Stop, Tick
+from training.events import HeadOffered, Stop, Tick
 from training.exchange import Exchange
 from training.gathering import RoundContext
 from training.inner import Trainer
 from training.library import Library
 from training.member import Member
-from training.messages import KINDS
 from training.outer import DivergedError
 from training.state import State
-from training.sync import MAX_SYNC_BYTES, open_sync_reply
 from training.tasks import load_task
 from training.worker import Worker
-from validation.cases import Case, open_evidence
+from validation.cases import Case
 from validation.commitment import find_fault
-from validation.evaluation import Evaluation
-from validation.events import CaseShown, NodeEffect, NodeEvent
+from validation.events import NodeEffect, NodeEvent
 from validation.exhibits import Exhibits
 from validation.lottery import Chain
-from validation.messages import SPOKEN
 from validation.profile import device_profile
 from validation.validator import Validator
 
 log = logging.getLogger(__name__)
 
-SYNC = "sync"
-SYNC_S = 1.0
-"""Mean pause between questions to a neighbour. Gossip loses little; this repairs it within seconds."""
-DEAF_SYNC_S = 0.2
-"""The same while gossip can't be heard yet."""
 REPORT_S = 1.0
 FAREWELL_S = 3.0
 """How long a node that leaves waits for its neighbours' last word. A guess."""
@@ -90,8 +78,7 @@ class Node:
         self._sampler: Callable[[], Awaitable[str]] | None = None
         self._daemon_death = ""
         self._out: Case | None = None
-        self._quota = Quota()
-        self._listens = False
+        self._talk: Talk | None = None
         self._built = asyncio.Event()
         self._stop_asked = asyncio.Event()
         self._end_now = asyncio.Event()
@@ -145,7 +132,10 @@ class Node:
         network = await self._start_network()
         try:
             self._report.network = network
-            joining = Joining(network, self._store, self._identity, self._swarm_id, self._on_head)
+            joining = Joining(
+                *(network, self._store, self._identity, self._swarm_id),
+                lambda certificate: self._post(HeadOffered(certificate)),
+            )
             self._report.joining = joining
             if content is None:
                 content = await self._dataset_from_peers(network, joining)
@@ -261,8 +251,9 @@ class Node:
             worker=worker,
             wire=wire,
         )
+        talk = Talk(*(network, validator, self._running, self._swarm_id, self._report.blamed, self._lookout))
         performer = Performer(
-            *(self._running, network, self._memory, exchange, library, worker, self._report, self._ask),
+            *(self._running, network, self._memory, exchange, library, worker, self._report, talk.ask),
             judging=judging,
             lookout=self._lookout,
         )
@@ -277,23 +268,24 @@ class Node:
             await canaries.serve()
         await opinions.serve()
         await serve_chunks(network.streams, library)
-        await network.on_request(SYNC, MAX_SYNC_BYTES, self._answer_sync)
+        await talk.serve()
         network.died.add_done_callback(self._on_daemon_death)
 
         own = self._memory.own()
         library.add_state(trainer.genesis())
         newest = self._memory.newest_head(trainer.shape)
         if not self._store.known_peers():
-            await self._listen(network)
+            await talk.listen()
         if newest is None and not own and self._founds(network):
             newest = await self._found(trainer.genesis())
 
         def begin() -> list[NodeEffect]:
-            if not self._listens:
-                driver.spawn(self._listen(network, REJOIN_S))
+            self._talk = talk
+            if not talk.listens:
+                driver.spawn(talk.listen(REJOIN_S))
             driver.spawn(joining.watch())
             driver.spawn(self._keep_present(joining))
-            driver.spawn(self._keep_asking(network))
+            driver.spawn(talk.keep_asking())
             driver.spawn(self._keep_reporting())
             driver.spawn(opinions.keep_asking())
             self._built.set()
@@ -305,7 +297,7 @@ class Node:
                 return validator.resume(certificate, own, Driver.now_s())
             member.remember(own)
             for peer in network.connected_peers():
-                self._ask(peer)
+                talk.ask(peer)
             return []
 
         await driver.run(begin)
@@ -339,29 +331,9 @@ class Node:
     def _newest(self) -> Certificate | None:
         return self._validator.member.certificate if self._validator else None
 
-    def _on_gossip(self, author: str, data: bytes) -> None:
-        if author == self._identity.peer_id:
-            return
-        if not self._quota.admit(author, Driver.now_s()):
-            self._report.blamed(author, "flood")
-            return
-        try:
-            record = open_record(data, self._swarm_id, SPOKEN, author)
-        except RemoteProtocolError as error:
-            self._report.blamed(error.peer, error.reason, error.detail)
-            return
-        if isinstance(record.body, Evaluation):
-            if self._lookout is not None:
-                self._lookout.hear(cast("Signed[Evaluation]", record))
-            return
-        self._post(RecordArrived(record, author))
-
-    def _on_head(self, certificate: Certificate) -> None:
-        self._post(HeadOffered(certificate))
-
     def _on_connect(self, peer: str) -> None:
-        if self._driver is not None:
-            self._ask(peer)
+        if self._talk is not None:
+            self._talk.ask(peer)
 
     def _on_own_conviction(self, case: Case) -> None:
         self._out = case
@@ -372,56 +344,7 @@ class Node:
             self._daemon_death = died.result()
             self._end_now.set()
 
-    async def _answer_sync(self, peer: str, request: bytes) -> bytes:
-        if self._validator is None:
-            raise AssertionError("sync is served only once there is a member")
-        self._post(Heard(peer))
-        reply, effects = self._validator.on_sync_request(request, peer, Driver.now_s())
-        self._running().perform_all(effects)
-        return reply
-
-    def _ask(self, peer: str) -> None:
-        self._running().spawn(self._sync_with(peer))
-
-    async def _sync_with(self, peer: str) -> None:
-        """Tell a neighbour what we hold and take in what we lack."""
-        network = self._report.network
-        if network is None or self._validator is None:
-            return
-        try:
-            request = self._validator.sync_request()
-            wire = await network.request(peer, SYNC, request, max_reply_bytes=MAX_SYNC_BYTES)
-            reply = open_sync_reply(wire, peer)
-            self._post(Heard(peer))
-            for record in reply.records:
-                self._post(RecordArrived(open_record(record, self._swarm_id, KINDS, peer), peer))
-            for shown in reply.evidence:
-                evidence = open_evidence(shown, self._swarm_id, peer)
-                self._post(
-                    CaseShown(evidence) if isinstance(evidence, Case) else RecordArrived(evidence, peer)
-                )
-            if reply.certificate is not None:
-                self._post(HeadOffered(open_certificate(reply.certificate, self._swarm_id, peer)))
-        except TransportError as error:
-            log.debug("no exchange with %s: %s", peer, error)
-        except RemoteProtocolError as error:
-            self._report.blamed(error.peer, error.reason, error.detail)
-
     # What runs beside the core
-
-    async def _keep_asking(self, network: Network) -> None:
-        while True:
-            pause_s = SYNC_S if self._listens else DEAF_SYNC_S
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311  spreads load, no secret
-            peers = sorted(network.connected_peers())
-            if peers:
-                self._ask(random.choice(peers))  # noqa: S311
-
-    async def _listen(self, network: Network, pause_s: float = 0.0) -> None:
-        """Hear the others' gossip: after a restart only when they may take this node back."""
-        await asyncio.sleep(pause_s)
-        await network.subscribe(TOPIC, self._on_gossip)
-        self._listens = True
 
     async def _keep_present(self, joining: Joining) -> None:
         while True:
@@ -461,8 +384,9 @@ class Node:
         await performer.settled()
         with suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL_S):
-                peers = self._report.network.connected_peers() if self._report.network else {}
-                await asyncio.gather(*(self._sync_with(peer) for peer in peers))
+                if self._talk is not None and self._report.network is not None:
+                    peers = self._report.network.connected_peers()
+                    await asyncio.gather(*(self._talk.exchange(peer) for peer in peers))
         self._running().end()
 
     # Questions over the control socket

@@ -27,6 +27,7 @@ from training.exchange import open_part_header, part_header
 from training.messages import Leave, Promise, Proposal, Ready
 from training.pool import RecordPool
 from training.sync import open_sync_reply, open_sync_request, sync_reply, sync_request
+from validation.appraisal import Appraisal, open_appraisal
 from validation.cases import open_evidence
 from validation.evaluation import Evaluation
 from validation.exhibits import open_question, question
@@ -76,6 +77,9 @@ def signed_messages() -> list[tuple[bytes, Open]]:
     def asked_record(wire: bytes) -> object:
         return open_record(wire, SWARM, {Opening.KIND: Opening}, "peer")
 
+    def asked_opinion(wire: bytes) -> object:
+        return open_appraisal(wire, SWARM, ME.peer_id, ME.peer_id)
+
     def receipt(wire: bytes) -> object:
         return open_receipt(wire, SWARM, "peer")
 
@@ -85,6 +89,7 @@ def signed_messages() -> list[tuple[bytes, Open]]:
         *((case.wire, evidence) for case in CASES),
         (opening(PEOPLE[1], digest("mine")).wire, asked_record),
         (FAILS[1].wire, evidence),
+        (sign(ME, SWARM, Appraisal(round=7, about=ME.peer_id, trust=1)).wire, asked_opinion),
         (Receipt(TARGET, CERTIFICATE).wire, receipt),
     ]
 

@@ -77,6 +77,17 @@ def boundary_digest(step: int, loss_sum: float, model: nn.Module, optimizer: tor
     return _digest(step, loss_sum, _pieces(model, optimizer))
 
 
+def most_bytes(model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Length of the longest `Boundary.wire` of their kind: all parameters have a state.
+
+    Args:
+        model: as it is trained.
+        optimizer: a fresh one over it; it is spoilt then.
+    """
+    prime(optimizer)
+    return _HEADER.size + sum(len(piece) for piece in _pieces(model, optimizer))
+
+
 def restore(content: bytes, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Set model and optimizer to what `capture` has read from others of their kind.
 

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from dhtnode.app.dataset import dataset_from_peers, local_dataset
+from dhtnode.app.disputes import Disputes
 from dhtnode.app.effects import TOPIC, Performer
 from dhtnode.app.joining import RENEW_S, Joining
 from dhtnode.app.judging import Judging
@@ -52,6 +53,7 @@ from validation.exhibits import Exhibits
 from validation.lottery import Chain
 from validation.messages import SPOKEN
 from validation.profile import device_profile
+from validation.reopening import Reopening
 from validation.validator import Validator
 
 log = logging.getLogger(__name__)
@@ -229,10 +231,15 @@ class Node:
             validator.remember([case])
         wire = self._manifest.terms.wire
         exhibits = Exhibits(network.streams, self._swarm_id, wire, exchange.sizes_K)
+        reopening = Reopening(network.streams, self._swarm_id, self._manifest.terms, trainer.boundary_bytes)
+        disputes = Disputes(
+            *(self._running, validator, self._memory, reopening), library=library, worker=worker, wire=wire
+        )
         judging = Judging(
             *(self._running, validator, self._identity.peer_id, self._memory),
             exchange=exchange,
             exhibits=exhibits,
+            disputes=disputes,
             library=library,
             worker=worker,
             wire=wire,

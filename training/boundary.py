@@ -29,6 +29,13 @@ class BadBoundaryError(DhtnodeError):
     """What was opened as a boundary is none of such a run. Who has committed to it is at fault."""
 
 
+class UnfitBoundaryError(DhtnodeError):
+    """Arithmetic that goes on from an opened state breaks down.
+
+    It may have been made for that, or this machine is short of something: nothing is said from it.
+    """
+
+
 @dataclass(frozen=True, eq=False)
 class Boundary:
     """The exact local state between two inner steps."""

@@ -16,7 +16,7 @@ from typing import TypeVar, cast
 
 from dhtnode.manifest import Manifest
 from training import outer
-from training.boundary import BadBoundaryError, Boundary
+from training.boundary import BadBoundaryError, Boundary, UnfitBoundaryError
 from training.codec import chunk_sizes, decode_all
 from training.contribution import Contribution
 from training.inner import LocalRun, LocalWork, Trainer
@@ -51,7 +51,7 @@ class _Replay:
     kept: Boundary | None = None
     local: LocalRun | None = None
     work: LocalWork | None = None
-    error: DivergedError | BadBoundaryError | None = None
+    error: DivergedError | BadBoundaryError | UnfitBoundaryError | None = None
 
     @property
     def done(self) -> bool:
@@ -187,6 +187,7 @@ class Worker:
 
         Raises:
             BadBoundaryError: `start` is none of such a run: the worker has committed to garbage.
+            UnfitBoundaryError: steps from there break down; the whole run may tell.
             DivergedError: it leads to nothing finite.
         """
         places = boundaries_of(self._manifest.terms, state.round_no, steps)
@@ -265,6 +266,10 @@ class Worker:
                 replay.work = self._twin.finish(replay.local)
         except (DivergedError, BadBoundaryError) as error:
             replay.error = error
+        except (ArithmeticError, RuntimeError, ValueError) as error:
+            if replay.start is None:
+                raise
+            replay.error = UnfitBoundaryError(str(error)[:200])  # must not end own training
         if replay.done:
             self._replays.pop(0)
         self.replay_s += time.monotonic() - start_s

@@ -45,6 +45,8 @@ class Trial:
     verdicts: dict[str, Signed[Verdict]] = field(default_factory=dict)
     openings: dict[str, Signed[Opening]] = field(default_factory=dict)
     """What auditors have bound themselves to before they were shown anything."""
+    shown: set[str] = field(default_factory=set)
+    """Jurors that this node has opened a state of its run to: each is large, and one is enough."""
 
     @property
     def about(self) -> Subject:

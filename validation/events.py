@@ -48,7 +48,7 @@ class SegmentReplayed:
     segment: int
     end: bytes | None
     """What it leads to: digest of a state, or for the last one `Replayed.root`; zeros if that is nothing.
-    None if the worker has not shown where the segment begins."""
+    None if the worker has not shown where the segment begins, or nothing can be told from there."""
     sound: bool
     """Whether that is what the worker has committed to."""
 

@@ -168,7 +168,7 @@ class Validator:
             accusation: the `fail` that names the segment whose beginning it wants; None for the list alone.
 
         Returns:
-            The own commitment that is to be opened if the other may see that; and what follows.
+            The own commitment that is to be opened if the other may see that, a state once; and what follows.
         """
         effects = self._on_verdict(accusation) if accusation else []
         try:
@@ -178,8 +178,10 @@ class Validator:
         me = self.member.context.identity.peer_id
         if trial is None or trial.target.signer != me or not isinstance(trial.target.body, Commitment):
             return None, effects
-        if accusation is not None and not is_named(trial, accusation.body.segment):
-            return None, effects
+        if accusation is not None:
+            if not is_named(trial, accusation.body.segment) or opening.signer in trial.shown:
+                return None, effects
+            trial.shown.add(opening.signer)
         return trial.target, effects
 
     def proof(self, opening: Signed[Opening]) -> bytes | None:

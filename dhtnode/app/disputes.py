@@ -15,7 +15,7 @@ from dhtnode.app.replayed import is_exact, replay_root
 from dhtnode.driver import Driver
 from dhtnode.manifest import WireSection
 from dhtnode.records import Signed
-from training.boundary import BadBoundaryError, Boundary
+from training.boundary import BadBoundaryError, Boundary, UnfitBoundaryError
 from training.contribution import Contribution
 from training.inner import LocalWork
 from training.library import Library
@@ -100,6 +100,9 @@ class Disputes:
             end = await self._worker.replay_segment(
                 state, work.signer, work.body.steps, segment, opened.boundary
             )
+        except UnfitBoundaryError as error:
+            log.info("segment %d of round %d of %s: %s", segment, work.body.round, work.signer, error)
+            return SegmentReplayed(work.id, segment, None, sound=False)
         except (BadBoundaryError, DivergedError) as error:
             log.info("segment %d of round %d of %s: %s", segment, work.body.round, work.signer, error)
             return SegmentReplayed(work.id, segment, NOTHING, sound=False)

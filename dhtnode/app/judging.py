@@ -93,6 +93,8 @@ class Judging:
         self._wire = wire
         self._replays: dict[bytes, Sequence[bytes]] = {}
         """Chunks of own replays, by commitment."""
+        self._under_way: set[bytes] = set()
+        """Work that is being done again: once, for all that is to be said of it."""
 
     async def serve(self) -> None:
         """Show auditors what they may see from now on."""
@@ -114,6 +116,16 @@ class Judging:
             self._driver().post(event)
 
     async def _replay(self, commitment: Signed[Commitment], urgent: bool) -> Replayed | None:
+        """What another's work leads to; None if it can't be told, or if that is about to be told anyway."""
+        if commitment.id in self._under_way:
+            return None
+        self._under_way.add(commitment.id)
+        try:
+            return await self._do_again(commitment, urgent)
+        finally:
+            self._under_way.discard(commitment.id)
+
+    async def _do_again(self, commitment: Signed[Commitment], urgent: bool) -> Replayed | None:
         body, worker = commitment.body, commitment.signer
         state = self._library.state(body.start)
         if state is None:

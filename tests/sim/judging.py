@@ -58,6 +58,7 @@ class Judging:
         """Inner steps that it has done again of others' work, and of its own to show it, by commitment."""
         self._node = node
         self._replays: dict[bytes, Sequence[bytes]] = {}
+        self._under_way: set[bytes] = set()
         self._reopened: set[tuple[bytes, int]] = set()
 
     def look(self, effect: Look) -> None:
@@ -84,6 +85,7 @@ class Judging:
         body, worker = commitment.body, commitment.signer
 
         def done() -> None:
+            self._under_way.discard(commitment.id)
             self.steps[commitment.id] += body.steps
             states = walk(body.start, worker, range(body.steps))
             chunks = Contribution.of(worker, body.base, node.drift(update_of(states[-1])), WIRE)
@@ -91,7 +93,8 @@ class Judging:
             passed = tuple(boundary_digest(states[place]) for place in self._places(commitment))
             node.on(Replayed(commitment.id, chunks.root, _root(chunks), exact=True, boundaries=passed))
 
-        if body.start in node.states:
+        if body.start in node.states and commitment.id not in self._under_way:
+            self._under_way.add(commitment.id)
             node.later(body.steps * node.step_s, done)
 
     def _places(self, commitment: Signed[Commitment]) -> tuple[int, ...]:

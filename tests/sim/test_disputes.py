@@ -9,13 +9,15 @@ import pytest
 
 from dhtnode.digest import digest
 from dhtnode.manifest import AuditSection
+from dhtnode.records import sign
 from tests.adversary.attacks import SignFlip
 from tests.adversary.judges import corrupt
 from tests.sim.judging import Opened
+from tests.sim.model import SWARM
 from tests.sim.shell import Node
 from tests.sim.world import World
 from validation.cases import Case
-from validation.messages import Verdict
+from validation.messages import UNSEALED, Verdict
 
 SEEDS = range(3)
 MEMBERS, ROUNDS, STEPS, SEGMENT = 5, 12, 10, 3
@@ -125,6 +127,25 @@ def test_who_opens_nothing_gains_nothing(seed: int) -> None:
     liar.opens = False
     case = verdict_on(world, liar, honest, "work")
     assert set(named(case)) == {None}
+
+
+def test_a_state_is_opened_once_to_each_member_and_only_where_a_segment_is_named() -> None:
+    world, liar, honest = quarrel(0, detour=4)
+    world.run_until(lambda: liar.peer_id in world.witness.cases, 900)
+    work = world.witness.cases[liar.peer_id].records[0]
+    assert liar.validator is not None
+    trial = liar.validator.docket.trial(work.id)
+    assert trial is not None
+    [named, *_] = trial.saying("fail")
+    trial.shown.clear()
+    juror = honest[0].validator
+    assert juror is not None
+    asked = juror._auditor._opening(trial, UNSEALED)
+    other = sign(honest[0].identity, SWARM, msgspec.structs.replace(named.body, segment=3))
+    assert liar.validator.on_dispute(asked, None)[0] == work, "the list, as often as one likes"
+    assert liar.validator.on_dispute(asked, other)[0] is None, "nobody else's word counts for it"
+    assert liar.validator.on_dispute(asked, named)[0] == work
+    assert liar.validator.on_dispute(asked, named)[0] is None
 
 
 @pytest.mark.parametrize("seed", SEEDS)

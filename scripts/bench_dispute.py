@@ -1,8 +1,9 @@
 """What a dispute costs: inner steps that are done again because somebody's work was called false.
 
 Sixteen simulated members with the real cores. One of them does a single inner step falsely, or judges
-falsely; counted is all that is done again of the disputed work until everybody has judged: by those who
-drew it, by the jury, and by the worker that opens its run. The figures are in docs/validation.md.
+falsely; counted is all that is done again of one piece of disputed work (that of which most is) until all
+have judged: by those who drew it, by the jury, and by the worker that opens its run. The figures are in
+docs/validation.md.
 
     scripts/bench-dispute [--runs 20] [--quick]
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +24,6 @@ sys.path.insert(0, str(ROOT))
 
 from dhtnode.manifest import AuditSection, InnerSection  # noqa: E402
 from tests.adversary.judges import corrupt  # noqa: E402
-from tests.sim.shell import Node  # noqa: E402
 from tests.sim.world import World  # noqa: E402
 
 MEMBERS, STEPS, SEGMENT, ROUNDS = 16, 64, 16, 40
@@ -49,7 +50,7 @@ QUARRELS = (
 
 
 def replayed(quarrel: Quarrel, seed: int) -> tuple[float, float]:
-    """Inner steps done again of the first disputed work, in runs: by others, and by the worker itself."""
+    """Inner steps done again of the most disputed work, in runs: by others, and by the worker itself."""
     world = World(seed, MEMBERS, ROUNDS, people=100 * seed)
     world.terms = msgspec.structs.replace(
         world.terms,
@@ -64,15 +65,18 @@ def replayed(quarrel: Quarrel, seed: int) -> tuple[float, float]:
     if quarrel.judge:
         corrupt(liar.validator, quarrel.judge)
     world.run_until(lambda: liar.peer_id in world.witness.cases, 20_000)
-    disputed = world.witness.cases[liar.peer_id].records[0]
     now = max(world.numbers())
     world.run_until(lambda: max(world.numbers()) >= now + 2, 20_000)
 
-    def runs(nodes: list[Node]) -> float:
-        return sum(node.judging.steps[disputed.id] for node in nodes) / STEPS
-
-    worker = world.by_id(disputed.signer)
-    return runs([node for node in world.nodes if node is not worker]), runs([worker])
+    steps: Counter[bytes] = Counter()
+    for node in world.nodes:
+        steps.update(node.judging.steps)
+    honest = world.nodes[0].validator
+    assert honest is not None
+    trials = {work: honest.docket.trial(work) for work in steps}
+    most, disputed = max((steps[work], work) for work, trial in trials.items() if trial and trial.is_disputed)
+    own = world.by_id(world.witness.author(disputed)).judging.steps[disputed]
+    return (most - own) / STEPS, own / STEPS
 
 
 def main() -> None:

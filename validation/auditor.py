@@ -73,6 +73,7 @@ class Auditor:
         self._swarm_id = context.swarm_id
         self._device = context.device
         self._terms = context.terms
+        self._excluded = context.excluded
         self._me = context.identity.peer_id
         self._docket = docket
         self._rates = rates
@@ -113,6 +114,8 @@ class Auditor:
         target = trial.target
         if not self._may_judge(trial) or target.id in self._roles:
             return []
+        if role == "jury" and target.signer in self._excluded:
+            return []  # there is nothing left to decide, and it opens nothing any more
         _put(self._roles, target.id, role, MAX_ROLES)
         return self._look(trial)
 
@@ -205,7 +208,7 @@ class Auditor:
         if trial is None:
             return []
         if event.end is None or event.sound:
-            may = self._may_judge(trial)
+            may = self._may_judge(trial) and trial.target.signer not in self._excluded
             return self._replay(cast("Signed[Commitment]", trial.target), urgent=True) if may else []
         _put(self._ends, (event.target, event.segment), event.end, MAX_ROOTS)
         said = self._say(trial, "fail", segment=event.segment) if self._may_judge(trial) else []

@@ -3,6 +3,7 @@
 node.py      puts one node together and runs it
 effects.py   what each effect of the round core does in the world
 joining.py   finding peers and staying in touch
+judging.py   looks at others' work and shows its own; disputes.py: where work is called false
 dataset.py   where the node's data comes from
 memory.py    what survives a crash
 report.py    the node's account of itself

@@ -29,6 +29,13 @@ class BadBoundaryError(DhtnodeError):
     """What was opened as a boundary is none of such a run. Who has committed to it is at fault."""
 
 
+class UnfitBoundaryError(DhtnodeError):
+    """Arithmetic that goes on from an opened state breaks down.
+
+    It may have been made for that, or this machine is short of something: nothing is said from it.
+    """
+
+
 @dataclass(frozen=True, eq=False)
 class Boundary:
     """The exact local state between two inner steps."""
@@ -75,6 +82,17 @@ def capture(model: nn.Module, optimizer: torch.optim.Optimizer) -> bytes:
 def boundary_digest(step: int, loss_sum: float, model: nn.Module, optimizer: torch.optim.Optimizer) -> bytes:
     """`Boundary.digest` of what `capture` would copy, without the copy: this is what each segment costs."""
     return _digest(step, loss_sum, _pieces(model, optimizer))
+
+
+def most_bytes(model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Length of the longest `Boundary.wire` of their kind: all parameters have a state.
+
+    Args:
+        model: as it is trained.
+        optimizer: a fresh one over it; it is spoilt then.
+    """
+    prime(optimizer)
+    return _HEADER.size + sum(len(piece) for piece in _pieces(model, optimizer))
 
 
 def restore(content: bytes, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

@@ -19,7 +19,7 @@ import torch
 from dhtnode.digest import derive
 from dhtnode.manifest import Manifest
 from training import eager
-from training.boundary import BadBoundaryError, Boundary, boundary_digest, capture, restore
+from training.boundary import BadBoundaryError, Boundary, boundary_digest, capture, most_bytes, restore
 from training.codec import LIMIT, Vector
 from training.data import batch_indices
 from training.flatten import Layout
@@ -94,7 +94,8 @@ class Trainer:
         self._layout = Layout.of(model)
         self._genesis_P = self._layout.read(model)
         self._model = model.to(self._device)
-        make_optimizer(inner, self._model)
+        self.boundary_bytes = most_bytes(self._model, make_optimizer(inner, self._model))
+        """Of the longest state that a run can be opened at."""
         self._moments = moment_names(inner)
         self._total_steps = nominal_steps(inner, manifest.terms.round.rounds)
         self.shape = Shape(self._layout.elems, manifest.terms.outer.momentum > 0, len(self._moments))

@@ -16,7 +16,7 @@ from typing import TypeVar, cast
 
 from dhtnode.manifest import Manifest
 from training import outer
-from training.boundary import BadBoundaryError, Boundary
+from training.boundary import BadBoundaryError, Boundary, UnfitBoundaryError
 from training.codec import chunk_sizes, decode_all
 from training.contribution import Contribution
 from training.inner import LocalRun, LocalWork, Trainer
@@ -37,16 +37,6 @@ SAMPLE_PROMPT = "The "
 SAMPLE_LENGTH = 300
 
 
-@dataclass(frozen=True, eq=False)
-class Reopened:
-    """What a worker shows of its own run when its work is disputed."""
-
-    boundaries: tuple[bytes, ...]
-    """Digests of all its boundaries, unsealed; see `training.segments`."""
-    boundary: Boundary | None
-    """The one that was asked for."""
-
-
 @dataclass(eq=False)
 class _Replay:
     """A run that is done again, from its start or from a boundary: in progress, or waiting for its turn."""
@@ -56,12 +46,12 @@ class _Replay:
     until: int
     """Inner steps at which it ends."""
     start: Boundary | None = None
-    keep: int | None = None
-    """Inner steps at which its boundary is kept."""
+    keep: bool = False
+    """Whether the state that it ends in is wanted."""
     kept: Boundary | None = None
     local: LocalRun | None = None
     work: LocalWork | None = None
-    error: DivergedError | BadBoundaryError | None = None
+    error: DivergedError | BadBoundaryError | UnfitBoundaryError | None = None
 
     @property
     def done(self) -> bool:
@@ -163,21 +153,21 @@ class Worker:
             return None
         return await self._do_again(_Replay(state, peer_id, steps), urgent)
 
-    async def reopen(self, state: State, steps: int, index: int) -> Reopened:
-        """The own run once more, to show what was committed to. Never turned down.
+    async def reopen(self, state: State, steps: int, index: int) -> Boundary:
+        """The own run once more, up to a boundary, to show what was committed to. Never turned down.
 
         Args:
             state: what the work started from.
             steps: inner steps that were done.
-            index: of the boundary that is wanted, from 0; that at the end of the segment `index`.
+            index: of the boundary, from 0: that at the end of the segment `index`.
 
         Raises:
             DivergedError: it leads to nothing finite.
         """
         places = boundaries_of(self._manifest.terms, state.round_no, steps)
-        replay = _Replay(state, self._peer_id, steps, keep=places[index] if index < len(places) else None)
-        work = await self._do_again(replay, urgent=True)
-        return Reopened(work.boundaries, replay.kept)
+        replay = _Replay(state, self._peer_id, places[index], keep=True)
+        await self._do_again(replay, urgent=True)
+        return cast("Boundary", replay.kept)
 
     async def replay_segment(
         self, state: State, peer_id: str, steps: int, index: int, start: Boundary | None
@@ -197,6 +187,7 @@ class Worker:
 
         Raises:
             BadBoundaryError: `start` is none of such a run: the worker has committed to garbage.
+            UnfitBoundaryError: steps from there break down; the whole run may tell.
             DivergedError: it leads to nothing finite.
         """
         places = boundaries_of(self._manifest.terms, state.round_no, steps)
@@ -274,12 +265,15 @@ class Worker:
                 replay.local = self._begin_again(self._twin, replay)
             if replay.local.steps < replay.until:
                 self._twin.step(replay.local)
-            if replay.local.steps == replay.keep:
-                replay.kept = self._twin.boundary(replay.local)
             if replay.local.steps == replay.until:
+                replay.kept = self._twin.boundary(replay.local) if replay.keep else None
                 replay.work = self._twin.finish(replay.local)
         except (DivergedError, BadBoundaryError) as error:
             replay.error = error
+        except (ArithmeticError, RuntimeError, ValueError) as error:
+            if replay.start is None:
+                raise
+            replay.error = UnfitBoundaryError(str(error)[:200])  # must not end own training
         if replay.done:
             self._replays.pop(0)
         self.replay_s += time.monotonic() - start_s

@@ -16,6 +16,8 @@ plausibility.py, evaluation.py  private work, without replay: how a part looks b
 Judging
 docket.py        recent records and the verdicts on them, until a majority agrees
 cases.py         why a key is out, as records that prove it to anybody
+dispute.py       a quarrel narrowed down to one segment, and why that puts out nobody who is honest;
+                 reopening.py: the stream on which a worker opens its run
 auditor.py       what one node draws, does again and says
 validator.py     the core of a node: `training.member` and all of the above; events.py is its interface
 

@@ -1,6 +1,7 @@
 """What one node judges itself: what it draws, what it does again, and what it then says.
 
-Work is replayed from the shared state. On the same device profile the bits must be the same; else some
+Work is replayed from the shared state. On the same device profile the bits must be the same, and who finds
+that they are not says where (`dispute`): who is called to judge replays that segment alone. Else some
 chunks of the worker's are compared, which it shows to who has bound itself to an own result before. Of a
 reduced part some chunks are reduced again from what the senders committed to. Others' verdicts are held
 against own replays: an auditor's name for what came out can't be guessed or copied.
@@ -17,14 +18,29 @@ from dhtnode.records import Signed, sign
 from training.events import Adopt
 from training.gathering import RoundContext
 from training.messages import Commitment, Result
+from training.segments import first_difference, segments_root
 from validation.cases import is_able
 from validation.compare import judge
+from validation.dispute import accusation, boundary_count, seals_of
 from validation.docket import Docket, Trial
-from validation.events import Compare, Compared, Declare, NodeEffect, Replay, Replayed, Rereduce, Rereduced
-from validation.lottery import Chain, obliged, sample
+from validation.events import (
+    AskSeals,
+    Compare,
+    Compared,
+    Declare,
+    NodeEffect,
+    Replay,
+    Replayed,
+    ReplaySegment,
+    Rereduce,
+    Rereduced,
+    SealsShown,
+    SegmentReplayed,
+)
+from validation.lottery import Chain, obliged
 from validation.messages import NOT_SHOWN, UNSEALED, Opening, Outcome, Verdict, mark, same_bits
 from validation.rates import Rates
-from validation.showing import LOOKED_AT
+from validation.showing import looked_at
 
 MAX_ROLES = 1024
 MAX_ROOTS = 256
@@ -56,6 +72,8 @@ class Auditor:
         self._identity = context.identity
         self._swarm_id = context.swarm_id
         self._device = context.device
+        self._terms = context.terms
+        self._excluded = context.excluded
         self._me = context.identity.peer_id
         self._docket = docket
         self._rates = rates
@@ -65,6 +83,8 @@ class Auditor:
         """Records that this node has to judge, and why."""
         self._roots: dict[bytes, Replayed] = {}
         """What own replays led to, by commitment."""
+        self._ends: dict[tuple[bytes, int], bytes] = {}
+        """What a segment leads to, by commitment and segment: of those that were replayed alone, or named."""
         self._in_vain: dict[bytes, int] = {}
         """Records whose signers have not shown what they are made from; rounds they took part in since."""
 
@@ -94,6 +114,8 @@ class Auditor:
         target = trial.target
         if not self._may_judge(trial) or target.id in self._roles:
             return []
+        if role == "jury" and target.signer in self._excluded:
+            return []  # there is nothing left to decide, and it opens nothing any more
         _put(self._roles, target.id, role, MAX_ROLES)
         return self._look(trial)
 
@@ -106,16 +128,19 @@ class Auditor:
         target, urgent = trial.target, self._roles.get(trial.target.id) == "jury"
         match target.body:
             case Commitment():
+                named = accusation(trial, self._terms)
+                if named is not None and is_able(self._device, target) and target.id not in self._roots:
+                    return [ReplaySegment(target, self._opening(trial, UNSEALED), named)]
                 if is_able(self._device, target) or self._tolerance(target.body.device) is not None:
                     return self._replay(target, urgent)
-            case Verdict():
+            case Verdict(segment=None):
                 work = self._docket.trial(target.body.target)
                 if work is not None and is_able(self._device, target):
                     return self._replay(cast("Signed[Commitment]", work.target), urgent)
             case Result() if trial.plan is not None:
                 opening = self._opening(trial, UNSEALED)
                 whole = tuple(trial.chunks)
-                drawn = sample(opening.body.preimage, target.id, whole, LOOKED_AT)
+                drawn = looked_at(trial, opening.body.preimage)
                 return [Rereduce(trial.plan, target, opening, whole if trial.is_disputed else drawn)]
         return []
 
@@ -143,25 +168,70 @@ class Auditor:
         effects: list[NodeEffect] = []
         if self._may_judge(trial):
             if is_able(self._device, trial.target):
-                sound = event.exact and event.parts == trial.target.body.parts
-                effects += self._say(trial, "pass" if sound else "fail")
+                effects += self._say_of_bits(trial, event)
             else:
                 effects += self._compare(trial)
-        for verdict in list(trial.verdicts.values()):
-            effects += self.check_audit(verdict)
-        return effects
+        return effects + self._check_audits(trial)
+
+    def _say_of_bits(self, trial: Trial, replay: Replayed) -> list[NodeEffect]:
+        """Say `pass`, or look for the first segment that is false."""
+        work = cast("Signed[Commitment]", trial.target)
+        agree = segments_root(seals_of(work, replay)) == work.body.segments
+        if agree and replay.exact and replay.parts == work.body.parts:
+            return self._say(trial, "pass")
+        boundaries = boundary_count(work, self._terms)
+        if not boundaries or len(replay.boundaries) != boundaries:
+            return self._say(trial, "fail")
+        if agree:
+            return self._accuse(trial, replay, boundaries)
+        return [AskSeals(work, self._opening(trial, UNSEALED))]
+
+    def on_seals(self, event: SealsShown) -> list[NodeEffect]:
+        """A worker's boundaries lie beside one's own; who shows none is called false as a whole."""
+        trial, replay = self._docket.trial(event.target), self._roots.get(event.target)
+        if trial is None or replay is None or not self._may_judge(trial):
+            return []
+        if event.seals is None:
+            return self._say(trial, "fail")
+        mine = seals_of(cast("Signed[Commitment]", trial.target), replay)
+        return self._accuse(trial, replay, first_difference(event.seals, mine)) + self._check_audits(trial)
+
+    def _accuse(self, trial: Trial, replay: Replayed, segment: int) -> list[NodeEffect]:
+        """Name the first segment that is false: it begins as one's own, so its true end is one's own too."""
+        ends = (*replay.boundaries, replay.root)
+        _put(self._ends, (trial.target.id, segment), ends[segment], MAX_ROOTS)
+        return self._say(trial, "fail", segment=segment)
+
+    def on_segment(self, event: SegmentReplayed) -> list[NodeEffect]:
+        """Say what one segment has shown: that the work is false, or nothing yet."""
+        trial = self._docket.trial(event.target)
+        if trial is None:
+            return []
+        if event.end is None or event.sound:
+            may = self._may_judge(trial) and trial.target.signer not in self._excluded
+            return self._replay(cast("Signed[Commitment]", trial.target), urgent=True) if may else []
+        _put(self._ends, (event.target, event.segment), event.end, MAX_ROOTS)
+        said = self._say(trial, "fail", segment=event.segment) if self._may_judge(trial) else []
+        return said + self._check_audits(trial)
 
     def _compare(self, trial: Trial) -> list[NodeEffect]:
         """Ask a worker of another profile for chunks, bound to an own result before any is seen."""
         if self._tolerance(cast("Commitment", trial.target.body).device) is None:
             return []
         opening = self._opening(trial, self._seal(trial.target.id, trial.target.id))
-        indices = sample(opening.body.preimage, trial.target.id, trial.chunks, LOOKED_AT)
+        indices = looked_at(trial, opening.body.preimage)
         return [Compare(cast("Signed[Commitment]", trial.target), opening, indices)]
 
-    def _seal(self, target: bytes, work: bytes) -> bytes:
-        root = self._roots.get(work)
-        return mark(self._me, target, root.root) if root else UNSEALED
+    def _seal(self, target: bytes, work: bytes, segment: int | None = None) -> bytes:
+        root = self._end(work, segment)
+        return mark(self._me, target, root) if root else UNSEALED
+
+    def _end(self, work: bytes, segment: int | None) -> bytes | None:
+        """What an own replay of a whole run, or of one segment, has led to."""
+        if segment is not None:
+            return self._ends.get((work, segment))
+        replay = self._roots.get(work)
+        return replay.root if replay else None
 
     def on_compared(self, event: Compared) -> list[NodeEffect]:
         """A worker's chunks lie beside one's own."""
@@ -201,10 +271,15 @@ class Auditor:
                 effects += self._look(trial)
         return effects
 
-    def _say(self, trial: Trial, outcome: Outcome, distance: int | None = None) -> list[NodeEffect]:
+    def _say(
+        self, trial: Trial, outcome: Outcome, distance: int | None = None, segment: int | None = None
+    ) -> list[NodeEffect]:
         """Sign what was found."""
         target, round_no = trial.target, trial.target.body.round
-        work = target.body.target if isinstance(target.body, Verdict) else target.id
+        if isinstance(target.body, Verdict):
+            replayed = self._seal(target.id, target.body.target, target.body.segment)
+        else:
+            replayed = self._seal(target.id, target.id, segment)
         verdict = Verdict(
             round=round_no,
             base=trial.certificate.id,
@@ -215,7 +290,8 @@ class Auditor:
             distance=distance,
             role=self._roles.get(target.id, "audit"),
             preimage=self._chain.preimage(round_no),
-            replayed=UNSEALED if isinstance(target.body, Result) else self._seal(target.id, work),
+            replayed=UNSEALED if isinstance(target.body, Result) else replayed,
+            segment=segment,
             device=self._device,
         )
         record = sign(self._identity, self._swarm_id, verdict)
@@ -223,18 +299,26 @@ class Auditor:
 
     # Others' verdicts
 
+    def _check_audits(self, trial: Trial) -> list[NodeEffect]:
+        return [effect for verdict in list(trial.verdicts.values()) for effect in self.check_audit(verdict)]
+
     def check_audit(self, verdict: Signed[Verdict]) -> list[NodeEffect]:
-        """Hold another's verdict on work against an own replay; replay it if that was drawn."""
+        """Hold another's verdict on work against an own replay; replay it if that was drawn.
+
+        One that names a segment is held against who has replayed that segment: all who are called to
+        judge do. Another's first false segment may begin where no own run has been.
+        """
         body = verdict.body
         on_work = body.about == "work" and verdict.signer != self._me
         if not on_work or not same_bits(body.device, self._device):
             return []
-        known = self._roots.get(body.target)
+        known = self._end(body.target, body.segment)
         trial = self._docket.trial(verdict.id)
         drawn = trial is not None or self._draws_audit(verdict)
         if known is None:
-            return self.judge(self._docket.open_audit(verdict), "audit") if drawn else []
-        looked = body.replayed == mark(verdict.signer, body.target, known.root)
+            whole = body.segment is None and drawn
+            return self.judge(self._docket.open_audit(verdict), "audit") if whole else []
+        looked = body.replayed == mark(verdict.signer, body.target, known)
         if looked and not drawn:
             return []  # it costs nothing to see that others look; to say so each time would
         trial = self._docket.open_audit(verdict)

@@ -45,6 +45,8 @@ class Trial:
     verdicts: dict[str, Signed[Verdict]] = field(default_factory=dict)
     openings: dict[str, Signed[Opening]] = field(default_factory=dict)
     """What auditors have bound themselves to before they were shown anything."""
+    shown: set[str] = field(default_factory=set)
+    """Jurors that this node has opened a state of its run to: each is large, and one is enough."""
 
     @property
     def about(self) -> Subject:
@@ -169,6 +171,21 @@ class Docket:
             RemoteProtocolError: reason `bad-opening`.
             ContradictionError: its signer has said something else before.
         """
+        body, trial = opening.body, self.heard(opening)
+        if trial is None:
+            return None
+        if (body.replayed == UNSEALED) != isinstance(trial.target.body, Result):
+            raise RemoteProtocolError(opening.signer, "bad-opening", "bound to nothing, or to too much")
+        self._hold_against(trial, opening)
+        trial.openings[opening.signer] = opening
+        return trial
+
+    def heard(self, opening: Signed[Opening]) -> Trial | None:
+        """The trial that an opening is about, None if that is not known here.
+
+        Raises:
+            RemoteProtocolError: reason `bad-opening`: its signer has no place in that round.
+        """
         body, trial = opening.body, self._trials.get(opening.body.target)
         if trial is None:
             return None
@@ -176,10 +193,6 @@ class Docket:
             raise RemoteProtocolError(opening.signer, "bad-opening", "names another round than the record's")
         if not self.proves_place(body.base, opening.signer, body.preimage):
             raise RemoteProtocolError(opening.signer, "bad-opening", "its preimage opens no link")
-        if (body.replayed == UNSEALED) != isinstance(trial.target.body, Result):
-            raise RemoteProtocolError(opening.signer, "bad-opening", "bound to nothing, or to too much")
-        self._hold_against(trial, opening)
-        trial.openings[opening.signer] = opening
         return trial
 
     def take_waiting(self, certificate: Certificate) -> list[Signed[Verdict]]:
@@ -247,6 +260,8 @@ class Docket:
         if (body.replayed == UNSEALED) != isinstance(trial.target.body, Result):
             return "names a result that is no secret, or none"
         exact = is_exact(verdict, trial.target)
+        if body.segment is not None and not (body.about == "work" and body.outcome == "fail" and exact):
+            return "names a segment of what has none, or of what is sound, or from a distance"
         if body.outcome == "unsure" and exact:
             bad = not (found_nothing(verdict) and isinstance(trial.target.body, Result))
         else:

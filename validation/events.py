@@ -25,6 +25,32 @@ class Replayed:
     """Root over the same chunks under nobody's name: see `messages.mark`."""
     exact: bool
     """Whether steps, tokens, weight and loss are those committed to."""
+    boundaries: tuple[bytes, ...] = ()
+    """Digests of the states between its segments, under nobody's name."""
+
+
+@dataclass(frozen=True)
+class SealsShown:
+    """A worker was asked for the boundaries that it has committed to."""
+
+    target: bytes
+    """Id of the commitment."""
+    seals: tuple[bytes, ...] | None
+    """Held against the commitment (`dispute.check_seals`); None if it has not shown them."""
+
+
+@dataclass(frozen=True)
+class SegmentReplayed:
+    """One segment of a member's local run has been done again, or could not be."""
+
+    target: bytes
+    """Id of the commitment."""
+    segment: int
+    end: bytes | None
+    """What it leads to: digest of a state, or for the last one `Replayed.root`; zeros if that is nothing.
+    None if the worker has not shown where the segment begins, or nothing can be told from there."""
+    sound: bool
+    """Whether that is what the worker has committed to."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +89,24 @@ class Replay:
     commitment: Signed[Commitment]
     urgent: bool
     """Somebody has called it false."""
+
+
+@dataclass(frozen=True)
+class AskSeals:
+    """Ask a worker for the boundaries that it has committed to."""
+
+    commitment: Signed[Commitment]
+    opening: Signed[Opening]
+
+
+@dataclass(frozen=True)
+class ReplaySegment:
+    """Ask a worker for the state that a segment begins in, do that segment again, and tell what came out."""
+
+    commitment: Signed[Commitment]
+    opening: Signed[Opening]
+    accusation: Signed[Verdict]
+    """A `fail` that names the segment: the worker may not have heard it yet."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +150,10 @@ class Convict:
     case: Case
 
 
-Judging = Replay | Compare | Rereduce | Declare | Judged | Convict
-NodeEvent = Event | Replayed | Compared | Rereduced | CaseShown
+Look = Replay | AskSeals | ReplaySegment | Compare | Rereduce
+"""Do something again, or ask to be shown it, and tell what came of it."""
+Found = Replayed | SealsShown | SegmentReplayed | Compared | Rereduced
+"""What came of it."""
+Judging = Look | Declare | Judged | Convict
+NodeEvent = Event | Found | CaseShown
 NodeEffect = Effect | Judging

@@ -9,6 +9,7 @@ import msgspec
 from dhtnode.digest import digest
 from dhtnode.records import Body, Count, Digest, PeerId
 from training.messages import KINDS
+from training.segments import MAX_BOUNDARIES
 from validation.evaluation import Evaluation
 
 Outcome = Literal["pass", "unsure", "fail"]
@@ -49,12 +50,15 @@ class Verdict(Body, frozen=True, kw_only=True):
     replayed: Digest
     """What came out, under the signer's own name (`mark`): only who has done it can name it. UNSEALED for a
     reduction: everybody knows what has to come out."""
+    segment: Annotated[int, msgspec.Meta(ge=0, le=MAX_BOUNDARIES)] | None = None
+    """Of work that is false: a segment in which it is; `replayed` names what that one leads to. None if the
+    whole run is meant. See `validation.dispute`."""
     device: Device
     """Profile on which it was done."""
 
 
 class Opening(Body, frozen=True, kw_only=True):
-    """An auditor asks to be shown chunks. It has bound itself to its own result before it sees any."""
+    """An auditor asks to be shown something. Before it sees chunks it has bound itself to its own result."""
 
     KIND: ClassVar[str] = "opening"
     MAX_BYTES: ClassVar[int] = 512
@@ -64,7 +68,8 @@ class Opening(Body, frozen=True, kw_only=True):
     target: Digest
     """Id of the record that is audited."""
     replayed: Digest
-    """As its verdict will name it; UNSEALED for a reduction, which follows from what is asked for."""
+    """As its verdict will name it; UNSEALED for a reduction, which follows from what is asked for, and for
+    boundaries, which tell nobody what a run leads to."""
     preimage: Digest
     """As in its verdict."""
 
@@ -80,8 +85,8 @@ def mark(signer: str, target: bytes, root: bytes) -> bytes:
     Args:
         signer: the auditor.
         target: id of the record that it audited.
-        root: over the chunks that came out. It is published nowhere; whoever has it can check every other
-            auditor's mark, and nobody else can make one.
+        root: over the chunks that came out, or digest of the state that one segment leads to. It is published
+            nowhere; whoever has it can check every other auditor's mark, and nobody else can make one.
     """
     return digest("mark", signer, target, root)
 

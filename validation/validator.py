@@ -21,9 +21,11 @@ from dhtnode.records import Body, Signed
 from training.chain import Certificate
 from training.events import Adopt, Blame, Effect, RecordArrived
 from training.member import Member
+from training.messages import Commitment
 from training.roster import quorum
 from validation.auditor import Auditor, Tolerance
 from validation.cases import Case, equivocates, equivocation_case
+from validation.dispute import is_named
 from validation.docket import ContradictionError, Docket
 from validation.duties import Duties
 from validation.events import (
@@ -36,6 +38,8 @@ from validation.events import (
     NodeEvent,
     Replayed,
     Rereduced,
+    SealsShown,
+    SegmentReplayed,
 )
 from validation.lottery import Chain
 from validation.messages import Opening, Verdict
@@ -89,6 +93,10 @@ class Validator:
         match event:
             case Replayed():
                 return self._said(self._auditor.on_replayed(event))
+            case SealsShown():
+                return self._said(self._auditor.on_seals(event))
+            case SegmentReplayed():
+                return self._said(self._auditor.on_segment(event))
             case Compared():
                 return self._said(self._auditor.on_compared(event))
             case Rereduced():
@@ -152,6 +160,32 @@ class Validator:
         if isinstance(known.body, Verdict) or not shows(trial, opening, worker, indices):
             return Refusal.NO, []
         return known, []
+
+    def on_dispute(
+        self, opening: Signed[Opening], accusation: Signed[Verdict] | None
+    ) -> tuple[Signed[Commitment] | None, list[NodeEffect]]:
+        """Another member asks for this node's boundaries.
+
+        Args:
+            opening: its own.
+            accusation: the `fail` that names the segment whose beginning it wants; None for the list alone.
+
+        Returns:
+            The own commitment that is to be opened if the other may see that, a state once; and what follows.
+        """
+        effects = self._on_verdict(accusation) if accusation else []
+        try:
+            trial = self.docket.heard(opening)
+        except RemoteProtocolError as error:
+            return None, [*effects, Blame(error.peer, error.reason, error.detail)]
+        me = self.member.context.identity.peer_id
+        if trial is None or trial.target.signer != me or not isinstance(trial.target.body, Commitment):
+            return None, effects
+        if accusation is not None:
+            if not is_named(trial, accusation.body.segment) or opening.signer in trial.shown:
+                return None, effects
+            trial.shown.add(opening.signer)
+        return trial.target, effects
 
     def proof(self, opening: Signed[Opening]) -> bytes | None:
         """What an own opening is about, for who does not know that."""

@@ -2,7 +2,7 @@
 
 node.py      puts one node together and runs it
 effects.py   what each effect of the round core does in the world
-judging.py   how this node looks at others' work, and shows its own
+judging.py   how this node looks at others' work, and shows its own; disputes.py: where work is called false
 canaries.py  how far apart honest work on other devices may be
 lookout.py   private mode: what can be seen without replay
 joining.py   finding peers and staying in touch

@@ -12,9 +12,10 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from dhtnode.app.judging import Judging, loss_micro
+from dhtnode.app.judging import Judging
 from dhtnode.app.lookout import Lookout
 from dhtnode.app.memory import Memory
+from dhtnode.app.replayed import loss_micro
 from dhtnode.app.report import Report
 from dhtnode.driver import Driver
 from dhtnode.errors import RemoteProtocolError, TransportError
@@ -52,7 +53,18 @@ from training.messages import Head
 from training.segments import seal_all, segments_root
 from training.state import State
 from training.worker import Worker
-from validation.events import Compare, Convict, Declare, Judged, NodeEffect, NodeEvent, Replay, Rereduce
+from validation.events import (
+    AskSeals,
+    Compare,
+    Convict,
+    Declare,
+    Judged,
+    NodeEffect,
+    NodeEvent,
+    Replay,
+    ReplaySegment,
+    Rereduce,
+)
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +146,7 @@ class Performer:
                 self._report.blamed(peer, reason, detail)
             case Finished(why):
                 self._report.finished(why)
-            case Replay() | Compare() | Rereduce():
+            case Replay() | AskSeals() | ReplaySegment() | Compare() | Rereduce():
                 spawn(self._judging.look(effect))
             case Declare(verdict):
                 self._memory.keep_verdict(verdict)
@@ -174,7 +186,8 @@ class Performer:
         if done is None:
             return
         work, contribution = done
-        await asyncio.to_thread(self._memory.keep_work, head.id, contribution)
+        seals = seal_all(contribution.signer, head.id, work.boundaries)
+        await asyncio.to_thread(self._memory.keep_work, head.id, contribution, seals)
         self._work = {head.id: contribution}
         self._report.trained(work)
         self._post(
@@ -187,7 +200,7 @@ class Performer:
                     parts=contribution.root,
                     loss_micro=loss_micro(work),
                     bandwidth=self._exchange.bandwidth,
-                    segments=segments_root(seal_all(contribution.signer, head.id, work.boundaries)),
+                    segments=segments_root(seals),
                 ),
             )
         )

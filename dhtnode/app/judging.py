@@ -12,8 +12,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from dhtnode.app.disputes import Disputes
 from dhtnode.app.memory import Memory
-from dhtnode.digest import derive, leaf_digests, root_digest
+from dhtnode.app.replayed import is_exact, replay_root
+from dhtnode.digest import derive
 from dhtnode.driver import Driver
 from dhtnode.manifest import WireSection
 from dhtnode.records import Signed
@@ -21,13 +23,24 @@ from training import codec
 from training.codec import Vector
 from training.contribution import Contribution
 from training.exchange import Exchange, Received
-from training.inner import LocalWork
 from training.library import Library
 from training.messages import Commitment, Result
 from training.outer import DivergedError
 from training.worker import Worker
 from validation.compare import distance_ppm, sketch
-from validation.events import Compare, Compared, NodeEffect, NodeEvent, Replay, Replayed, Rereduce, Rereduced
+from validation.events import (
+    AskSeals,
+    Compare,
+    Compared,
+    Look,
+    NodeEffect,
+    NodeEvent,
+    Replay,
+    Replayed,
+    ReplaySegment,
+    Rereduce,
+    Rereduced,
+)
 from validation.exhibits import Exhibits, Question
 from validation.messages import Opening
 from validation.showing import Refusal
@@ -35,7 +48,6 @@ from validation.validator import Validator
 
 log = logging.getLogger(__name__)
 
-MICRO = 1_000_000
 MAX_REPLAYS = 4
 """Replays whose chunks wait for those of the worker."""
 
@@ -50,6 +62,7 @@ class Judging:
         memory: own work and received parts.
         exchange: results.
         exhibits: to ask others.
+        disputes: what is done where work is called false.
         library: states.
         worker: the arithmetic.
         wire: the manifest's section.
@@ -63,6 +76,7 @@ class Judging:
         memory: Memory,
         exchange: Exchange,
         exhibits: Exhibits,
+        disputes: Disputes,
         library: Library,
         worker: Worker,
         wire: WireSection,
@@ -73,17 +87,21 @@ class Judging:
         self._memory = memory
         self._exchange = exchange
         self._exhibits = exhibits
+        self._disputes = disputes
         self._library = library
         self._worker = worker
         self._wire = wire
         self._replays: dict[bytes, Sequence[bytes]] = {}
         """Chunks of own replays, by commitment."""
+        self._under_way: set[bytes] = set()
+        """Work that is being done again: once, for all that is to be said of it."""
 
     async def serve(self) -> None:
         """Show auditors what they may see from now on."""
         await self._exhibits.serve(self._show)
+        await self._disputes.serve()
 
-    async def look(self, effect: Replay | Compare | Rereduce) -> None:
+    async def look(self, effect: Look) -> None:
         """Do something again and tell what came out."""
         match effect:
             case Replay(commitment, urgent):
@@ -92,10 +110,22 @@ class Judging:
                 event = await self._compare(commitment, opening, indices)
             case Rereduce():
                 event = await self._rereduce(effect)
+            case AskSeals() | ReplaySegment():
+                event = await self._disputes.look(effect)
         if event is not None:
             self._driver().post(event)
 
     async def _replay(self, commitment: Signed[Commitment], urgent: bool) -> Replayed | None:
+        """What another's work leads to; None if it can't be told, or if that is about to be told anyway."""
+        if commitment.id in self._under_way:
+            return None
+        self._under_way.add(commitment.id)
+        try:
+            return await self._do_again(commitment, urgent)
+        finally:
+            self._under_way.discard(commitment.id)
+
+    async def _do_again(self, commitment: Signed[Commitment], urgent: bool) -> Replayed | None:
         body, worker = commitment.body, commitment.signer
         state = self._library.state(body.start)
         if state is None:
@@ -114,8 +144,8 @@ class Judging:
         self._replays[commitment.id] = chunks.chunks_K
         while len(self._replays) > MAX_REPLAYS:
             del self._replays[next(iter(self._replays))]
-        root = root_digest("replay", leaf_digests("replay", chunks.chunks_K))
-        return Replayed(commitment.id, chunks.root, root, _is_exact(body, work))
+        exact = is_exact(body, work, self._validator.member.context.device)
+        return Replayed(commitment.id, chunks.root, replay_root(chunks), exact, work.boundaries)
 
     async def _compare(
         self, commitment: Signed[Commitment], opening: Signed[Opening], indices: Sequence[int]
@@ -185,14 +215,3 @@ class Judging:
             return Refusal.NO
         chunks = [held.chunks[held.owned.index(index)] for index in indices]
         return Received(held.leaves_K, indices, chunks)
-
-
-def _is_exact(body: Commitment, work: LocalWork) -> bool:
-    """Whether a commitment's numbers are those of the replay."""
-    claimed = (body.steps, body.tokens, body.weight, body.loss_micro)
-    return claimed == (work.steps, work.units, work.weight, loss_micro(work))
-
-
-def loss_micro(work: LocalWork) -> int:
-    """Mean training loss in millionths, as commitments show it."""
-    return max(0, round((work.loss or 0.0) * MICRO))

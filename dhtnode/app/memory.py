@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,21 +78,32 @@ class Memory:
 
     # Work that a commitment promises
 
-    def keep_work(self, base: bytes, work: Contribution) -> None:
-        """Write the encoded update of a round; older ones go. Blocks: call it in a thread."""
+    def keep_work(self, base: bytes, work: Contribution, seals: Sequence[bytes]) -> None:
+        """Write the encoded update of a round and its sealed boundaries; older ones go.
+
+        Blocks: call it in a thread.
+        """
         folder = self._folder("work")
         with replacing(folder / base.hex()) as draft:
-            draft.write_bytes(msgpack.packb(list(work.chunks_K)))
+            draft.write_bytes(msgpack.packb([list(work.chunks_K), list(seals)]))
         _keep_newest(folder, WORK_KEPT)
 
     def work(self, base: bytes) -> Contribution | None:
         """The encoded update of a round, if this node had promised one."""
+        kept = self._read_work(base)
+        return Contribution.of_chunks(self._peer_id, base, kept[0]) if kept else None
+
+    def seals(self, base: bytes) -> tuple[bytes, ...] | None:
+        """The boundaries that the own work of a round is committed to with."""
+        kept = self._read_work(base)
+        return tuple(kept[1]) if kept else None
+
+    def _read_work(self, base: bytes) -> tuple[list[bytes], list[bytes]] | None:
         try:
-            data = (self._home.root / "work" / base.hex()).read_bytes()
-            chunks: list[bytes] = msgpack.unpackb(data)
+            chunks, seals = msgpack.unpackb((self._home.root / "work" / base.hex()).read_bytes())
         except (OSError, ValueError):
             return None
-        return Contribution.of_chunks(self._peer_id, base, chunks)
+        return chunks, seals
 
     # Parts that a result is made from
 

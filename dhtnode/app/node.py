@@ -14,6 +14,7 @@ from contextlib import suppress
 
 from dhtnode.app.canaries import Canaries
 from dhtnode.app.dataset import dataset_from_peers, local_dataset
+from dhtnode.app.disputes import Disputes
 from dhtnode.app.effects import TOPIC, Performer
 from dhtnode.app.joining import RENEW_S, Joining
 from dhtnode.app.judging import Judging
@@ -51,6 +52,7 @@ from validation.events import NodeEffect, NodeEvent
 from validation.exhibits import Exhibits
 from validation.lottery import Chain
 from validation.profile import device_profile
+from validation.reopening import Reopening
 from validation.validator import Validator
 
 log = logging.getLogger(__name__)
@@ -243,10 +245,15 @@ class Node:
         exhibits = Exhibits(network.streams, self._swarm_id, wire, exchange.sizes_K)
         if self._manifest.terms.data.mode == "private":
             self._lookout = self._report.lookout = Lookout(self._identity, self._swarm_id, wire)
+        reopening = Reopening(network.streams, self._swarm_id, self._manifest.terms, trainer.boundary_bytes)
+        disputes = Disputes(
+            *(self._running, validator, self._memory, reopening), library=library, worker=worker, wire=wire
+        )
         judging = Judging(
             *(self._running, validator, self._identity.peer_id, self._memory),
             exchange=exchange,
             exhibits=exhibits,
+            disputes=disputes,
             library=library,
             worker=worker,
             wire=wire,

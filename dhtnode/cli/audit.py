@@ -108,6 +108,10 @@ def explain(evidence: Evidence) -> None:
             f"{evidence.signer} {how}, {_DID[body.about]} {body.target.hex()[:12]} of {body.worker} "
             f"on {body.device} and says: {body.outcome}."
         )
+        if body.segment is not None:
+            console.print(
+                f"It names segment {body.segment} of the run, counted from 0, as one that is false."
+            )
         if body.distance == NOT_SHOWN:
             console.print("It was not shown what it asked for, though the other goes on taking part.")
         elif body.distance is not None:
@@ -171,6 +175,7 @@ def _document(evidence: Evidence) -> dict[str, object]:
         "target": body.target.hex(),
         "outcome": body.outcome,
         "distance_ppm": body.distance,
+        "segment": body.segment,
         "role": body.role,
     }
 

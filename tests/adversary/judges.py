@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dhtnode.digest import digest
 from training.messages import Commitment
 from validation.auditor import Auditor
+from validation.dispute import accusation
 from validation.docket import Trial
 from validation.events import NodeEffect, Replayed
 from validation.messages import Outcome
@@ -18,11 +19,19 @@ from validation.validator import Validator
 Corrupt = Callable[[Auditor], None]
 
 
+def _made_up(trial: Trial) -> Replayed:
+    return Replayed(trial.target.id, bytes(32), digest("made up", trial.target.id), exact=True)
+
+
 def _always(auditor: Auditor, outcome: Outcome) -> None:
     honest = auditor._say
 
-    def say(trial: Trial, _: Outcome, distance: int | None = None) -> list[NodeEffect]:
-        return honest(trial, outcome, distance)
+    def say(
+        trial: Trial, _: Outcome, distance: int | None = None, segment: int | None = None
+    ) -> list[NodeEffect]:
+        if outcome == "pass" and isinstance(trial.target.body, Commitment):
+            auditor._roots.setdefault(trial.target.id, _made_up(trial))
+        return honest(trial, outcome, distance, segment if outcome == "fail" else None)
 
     auditor._say = say  # type: ignore[method-assign]
 
@@ -30,6 +39,22 @@ def _always(auditor: Auditor, outcome: Outcome) -> None:
 def false_accuser(auditor: Auditor) -> None:
     """Does the work of an auditor and calls everything false."""
     _always(auditor, "fail")
+
+
+def segment_accuser(auditor: Auditor) -> None:
+    """Does the work of an auditor and calls the first segment of everything false."""
+    honest = auditor._say
+
+    def say(
+        trial: Trial, outcome: Outcome, distance: int | None = None, segment: int | None = None
+    ) -> list[NodeEffect]:
+        replay = auditor._roots.get(trial.target.id)
+        if replay is None or not replay.boundaries:
+            return honest(trial, outcome, distance, segment)
+        auditor._ends[trial.target.id, 0] = replay.boundaries[0]
+        return honest(trial, "fail", segment=0)
+
+    auditor._say = say  # type: ignore[method-assign]
 
 
 def false_acquitter(auditor: Auditor) -> None:
@@ -42,15 +67,30 @@ def lazy_auditor(auditor: Auditor) -> None:
     honest = auditor._look
 
     def look(trial: Trial) -> list[NodeEffect]:
-        body = trial.target.body
-        if not isinstance(body, Commitment):
+        if not isinstance(trial.target.body, Commitment):
             return honest(trial)
-        made_up = digest("made up", trial.target.id)
-        auditor._roots[trial.target.id] = Replayed(trial.target.id, body.parts, made_up, exact=True)
+        auditor._roots[trial.target.id] = _made_up(trial)
         return auditor._say(trial, "pass")
 
     auditor._look = look  # type: ignore[method-assign]
     auditor.check_audit = lambda verdict: []  # type: ignore[method-assign]
+
+
+def echo(auditor: Auditor) -> None:
+    """Says of false work what others have said of it, without doing any of it again."""
+    honest = auditor._look
+
+    def look(trial: Trial) -> list[NodeEffect]:
+        named = accusation(trial, auditor._terms)
+        if named is None or named.body.segment is None:
+            return honest(trial)
+        place = (trial.target.id, named.body.segment)
+        auditor._ends[place] = digest("made up", trial.target.id)
+        said = auditor._say(trial, "fail", segment=named.body.segment)
+        del auditor._ends[place]
+        return said
+
+    auditor._look = look  # type: ignore[method-assign]
 
 
 def idle_auditor(auditor: Auditor) -> None:
@@ -60,8 +100,10 @@ def idle_auditor(auditor: Auditor) -> None:
 
 JUDGES: dict[str, Corrupt] = {
     "false-accuser": false_accuser,
+    "segment-accuser": segment_accuser,
     "false-acquitter": false_acquitter,
     "lazy-auditor": lazy_auditor,
+    "echo": echo,
     "idle-auditor": idle_auditor,
 }
 

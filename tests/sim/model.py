@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dhtnode.digest import derive, digest
+from dhtnode.digest import digest
 from dhtnode.manifest import WireSection
 from training import codec
 from training.codec import Vector
@@ -16,7 +16,32 @@ SHAPE = Shape(params=256 * 6 - 56, momentum=True)
 SIZES = codec.chunk_sizes(SHAPE.update_elems, WIRE)
 
 
-def honest_update(start: bytes, peer: str, steps: int) -> Vector:
-    """What training gives: it follows from the state, the worker and the number of steps."""
-    seed = derive("work", start, peer, steps)
+def step(state: bytes, peer: str, number: int) -> bytes:
+    """A local state after one more inner step: a digest stands for weights and inner optimizer."""
+    return digest("step", state, peer, number)
+
+
+def walk(state: bytes, peer: str, steps: range, detour: int | None = None) -> list[bytes]:
+    """The local states after each of some steps, the one that they begin in first.
+
+    Args:
+        state: before them.
+        peer: whose batches.
+        steps: their numbers, from 0.
+        detour: a step that is done in another way.
+    """
+    states = [state]
+    for number in steps:
+        states.append(step(states[-1], peer if number != detour else "another's batches", number))
+    return states
+
+
+def update_of(state: bytes) -> Vector:
+    """What a run sends that has ended in this local state."""
+    seed = int.from_bytes(state[:8], "big")
     return np.random.default_rng(seed).normal(0, 0.01, SHAPE.update_elems).astype(np.float32)
+
+
+def boundary_digest(state: bytes) -> bytes:
+    """Names a local state, as `Boundary.digest` does."""
+    return digest("simulated boundary", state)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
 from dhtnode.records import Body, Signed
-from tests.sim.judging import Judging
-from tests.sim.model import SHAPE, SIZES, SWARM, WIRE, honest_update
+from tests.sim.judging import Judging, Opened
+from tests.sim.model import SHAPE, SIZES, SWARM, WIRE, boundary_digest, update_of, walk
 from training import codec, outer
 from training.chain import Certificate, found
 from training.codec import Vector
@@ -54,14 +54,16 @@ from training.events import (
 )
 from training.gathering import RoundContext
 from training.member import Member
-from training.messages import Result
+from training.messages import Head, Result
 from training.reduce import reduce_part
 from training.round import Phase
+from training.segments import boundaries_of, seal_all, segments_root
 from training.state import State, from_chunks
 from training.sync import open_sync_reply
 from validation.cases import Case
 from validation.commitment import find_fault
 from validation.events import (
+    AskSeals,
     Compare,
     Convict,
     Declare,
@@ -69,6 +71,7 @@ from validation.events import (
     NodeEffect,
     NodeEvent,
     Replay,
+    ReplaySegment,
     Rereduce,
 )
 from validation.lottery import Chain
@@ -92,6 +95,8 @@ class Disk:
     states: dict[bytes, State] = field(default_factory=dict)
     journal: list[Signed[Body]] = field(default_factory=list)
     work: dict[bytes, Contribution] = field(default_factory=dict)
+    seals: dict[bytes, tuple[bytes, ...]] = field(default_factory=dict)
+    """The boundaries that own work is committed to with."""
     parts: dict[tuple[bytes, int, str], dict[int, bytes]] = field(default_factory=dict)
     """What own results were made from: on disk before they are announced."""
     cases: dict[bytes, Case] = field(default_factory=dict)
@@ -128,6 +133,8 @@ class Node:
         """What a dishonest or broken node does instead of an effect."""
         self.cheat: Callable[[Vector], Vector] = lambda update: update
         """What it commits to instead of what its training gave."""
+        self.detour: int | None = None
+        """An inner step that it does in another way; what comes after it is honest."""
         self.miscount: Callable[[list[bytes]], list[bytes]] = lambda chunks: chunks
         """What it announces instead of what it has reduced."""
         self.device = "cpu/simulated"
@@ -137,6 +144,8 @@ class Node:
         """Whether others get the results that it announces."""
         self.opens = True
         """Whether auditors are shown what they ask for."""
+        self.opened: Callable[[Opened], Opened] = lambda opened: opened
+        """What it shows of its run instead of what it has committed to."""
         self._clock_rate = 1.0
         self._clock_offset_s = 0.0
         self._forget()
@@ -306,7 +315,7 @@ class Node:
             case Publish(record):
                 self._publish(record)
             case Train(head, steps, budget_s):
-                self._train(head.id, head.state, steps, budget_s)
+                self._train(head, steps, budget_s)
             case Halt(base):
                 self._halted.add(base)
             case Finished(why):
@@ -332,7 +341,7 @@ class Node:
                     self.later(0.01, lambda: self._ask(self.world.by_id(peer)))
             case Blame(peer, reason, detail):
                 self.world.blame(self, peer, reason, detail)
-            case Replay() | Compare() | Rereduce():
+            case Replay() | AskSeals() | ReplaySegment() | Compare() | Rereduce():
                 self.judging.look(effect)
             case Declare(verdict):
                 self.world.broadcast(self, verdict.wire)
@@ -348,18 +357,26 @@ class Node:
         if not self._fuse_blows():  # a crash between the disk and the network
             self.world.broadcast(self, record.wire)
 
-    def _train(self, base: bytes, start: bytes, steps: int, budget_s: float | None) -> None:
+    def _train(self, head: Head, steps: int, budget_s: float | None) -> None:
+        base, start = head.id, head.state
         if budget_s is not None:
             steps = max(1, min(steps, int(budget_s / self._clock_rate / self.step_s)))
 
         def done() -> None:
             if base in self._halted:
                 return
-            update = self.cheat(self.drift(honest_update(start, self.peer_id, steps)))
-            contribution = Contribution.of(self.peer_id, base, update, WIRE)
-            self.disk.work[base] = contribution
+            states = walk(start, self.peer_id, range(steps), self.detour)
+            contribution = Contribution.of(
+                self.peer_id, base, self.cheat(self.drift(update_of(states[-1]))), WIRE
+            )
+            places = boundaries_of(self.world.terms, head.number, steps)
+            passed = [boundary_digest(states[place]) for place in places]
+            seals = seal_all(self.peer_id, base, passed)
+            self.disk.work[base], self.disk.seals[base] = contribution, seals
             units = steps * self.world.terms.inner.batch_size
-            work = Work(steps, units, units, contribution.root, 1_000_000, self.bandwidth)
+            work = Work(
+                *(steps, units, units, contribution.root, 1_000_000, self.bandwidth), segments_root(seals)
+            )
             self.on(Trained(base, work))
 
         self.later(steps * self.step_s, done)

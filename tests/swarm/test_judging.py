@@ -14,9 +14,12 @@ from dhtnode.errors import Exit
 from tests.swarm.conftest import MakeSwarm
 from tests.swarm.harness import RUN, Swarm
 from validation.cases import Case
+from validation.messages import Verdict
 
 CHEAT = Path(__file__).parents[1] / "adversary" / "cheat.py"
 HONEST = "abcd"
+LAST_SEGMENT = 2
+"""Of 5 inner steps, in segments of 2."""
 
 
 def cheating(attack: str) -> tuple[str, ...]:
@@ -43,7 +46,7 @@ def audit(swarm: Swarm, *words: str, node: str | None = "a") -> subprocess.Compl
 def test_a_cheat_is_out_and_anybody_can_check_why(
     make_swarm: MakeSwarm, tmp_path: Path, attack: str, charge: str, said: str
 ) -> None:
-    swarm = make_swarm(min_peers=5, inner_steps="5")
+    swarm = make_swarm({"audit.segment": 2}, min_peers=5, inner_steps="5")
     for name in HONEST:
         swarm.start(name)
     swarm.start("x", command=cheating(attack))
@@ -77,6 +80,10 @@ def test_a_cheat_is_out_and_anybody_can_check_why(
     case = open_export(file)
     assert isinstance(case, Case)
     assert (case.guilty, case.charge) == (cheat, charge)
+    if charge == "work":  # its steps are honest, what it sends does not follow from them
+        named = {record.body.segment for record in case.records if isinstance(record.body, Verdict)}
+        assert LAST_SEGMENT in named
+        assert named <= {LAST_SEGMENT, None}
     damaged = bytearray(file.read_bytes())
     damaged[-5] ^= 1
     file.write_bytes(damaged)

@@ -32,7 +32,7 @@ from validation.cases import Case, equivocates, equivocation_case, majority_case
 from validation.docket import ContradictionError, Docket, Trial
 from validation.lottery import Chain, sample
 from validation.messages import NOT_SHOWN, UNSEALED, Opening, Verdict
-from validation.showing import LOOKED_AT, open_proof, proof, shows, shows_stranger
+from validation.showing import LOOKED_AT, looked_at, open_proof, proof, shows, shows_stranger
 
 PEOPLE = people(5)
 WORKER, *JUDGES = PEOPLE
@@ -404,7 +404,7 @@ def test_who_is_shown_what() -> None:
     asked = opening(JUDGES[0], digest("mine"))
     trial = held.bind(asked)
     assert trial is not None
-    drawn = sample(asked.body.preimage, TARGET.id, range(CHUNKS), LOOKED_AT)
+    drawn = looked_at(trial, asked.body.preimage)
     undrawn = [index for index in range(CHUNKS) if index not in drawn]
     assert shows(trial, asked, WORKER.peer_id, drawn)
     assert not shows(trial, asked, JUDGES[1].peer_id, drawn), "another's update"
@@ -438,6 +438,15 @@ def test_a_bad_opening_is_blamed_on_its_signer(bad: Signed[Opening]) -> None:
 
 def test_an_opening_of_a_round_that_has_not_closed_here_is_nobodys_fault() -> None:
     assert Docket().bind(opening(JUDGES[0], digest("mine"))) is None
+
+
+def test_a_short_last_chunk_is_looked_at_beside_the_others_never_in_place_of_one() -> None:
+    work, part = Trial(CERTIFICATE, TARGET, range(CHUNKS)), Trial(CERTIFICATE, PART, range(CHUNKS), PLAN)
+    preimages = [digest("preimage", number) for number in range(100)]
+    for preimage in preimages:
+        assert len(set(looked_at(work, preimage)) - {CHUNKS - 1}) == LOOKED_AT
+        assert len(looked_at(part, preimage)) == LOOKED_AT
+    assert any(CHUNKS - 1 in looked_at(work, preimage) for preimage in preimages)
 
 
 # Proof for who does not know the record
@@ -474,6 +483,6 @@ def test_what_proves_no_such_record(shown: bytes) -> None:
 def test_what_is_shown_of_an_unknown_record() -> None:
     assert shows_stranger(TARGET, WORKER.peer_id, (1, 2), JUDGES[0].peer_id)
     assert not shows_stranger(TARGET, JUDGES[1].peer_id, (1, 2), JUDGES[0].peer_id), "another's update"
-    assert not shows_stranger(TARGET, WORKER.peer_id, (1, 2, 3), WORKER.peer_id), "too much of it"
+    assert not shows_stranger(TARGET, WORKER.peer_id, (1, 2, 3, 4), WORKER.peer_id), "too much of it"
     assert shows_stranger(PART, WORKER.peer_id, (1, 2, 3), REDUCER.peer_id), "its own part"
     assert not shows_stranger(PART, WORKER.peer_id, (1, 2, 3), WORKER.peer_id)

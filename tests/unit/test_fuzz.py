@@ -20,7 +20,7 @@ from dhtnode.presence import Presence
 from dhtnode.records import open_record, sign
 from rewards.receipts import Receipt, open_receipt
 from tests.unit.parties import SWARM, certified, commit, head_of, people, plan_of, result_of, vote_for
-from tests.unit.test_cases import CASES, CERTIFICATE, FAILS, HEAD, TARGET, opening
+from tests.unit.test_cases import CASES, CERTIFICATE, FAILS, HEAD, TARGET, opening, verdict
 from training import codec
 from training.chain import open_certificate
 from training.exchange import open_part_header, part_header
@@ -31,7 +31,8 @@ from validation.appraisal import Appraisal, open_appraisal
 from validation.cases import open_evidence
 from validation.evaluation import Evaluation
 from validation.exhibits import open_question, question
-from validation.messages import SPOKEN, Opening
+from validation.messages import SPOKEN, UNSEALED, Opening
+from validation.reopening import open_wanted, wanted
 
 MESSAGES = 200_000
 SEEDS = 20
@@ -100,6 +101,8 @@ def plain_messages() -> list[tuple[bytes, Open]]:
     asking = sync_request(HEAD, pool(), [case.id for case in CASES])
     auditor = PEOPLE[1]
     showing = question(opening(auditor, digest("mine")), TARGET.signer, (1, 5))
+    accusation = verdict(PEOPLE[2], segment=1)
+    disputing = wanted(opening(auditor, UNSEALED), accusation)
     shown = {case.id: case.wire for case in CASES}
     answer = sync_reply(open_sync_request(sync_request(HEAD, None), ""), CERTIFICATE.wire, [pool()], shown)
 
@@ -115,6 +118,7 @@ def plain_messages() -> list[tuple[bytes, Open]]:
     return [
         (asking, lambda wire: open_sync_request(wire, "peer")),
         (showing, lambda wire: open_question(wire, SWARM, auditor.peer_id)),
+        (disputing, lambda wire: open_wanted(wire, SWARM, auditor.peer_id)),
         (answer, lambda wire: open_sync_reply(wire, "peer")),
         (
             part_header(HEAD.id, 1, [digest("leaf", n) for n in range(8)]),

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -15,7 +16,7 @@ from torch import nn
 
 from dhtnode.manifest import AuditSection, InnerSection, Manifest
 from tests.unit.test_inner import CREATOR, OPTIONS, TEXT, Dropping, manifest
-from training.boundary import BadBoundaryError, Boundary, capture, restore
+from training.boundary import BadBoundaryError, Boundary, UnfitBoundaryError, capture, restore
 from training.inner import LocalWork, Trainer
 from training.segments import MAX_BOUNDARIES, boundaries, first_difference, seal_all, segments_root
 from training.tasks.text import Text
@@ -228,22 +229,31 @@ async def test_a_worker_opens_what_it_has_committed_to_and_a_juror_checks_one_se
     first, second = work.boundaries
     assert await juror.replay_segment(genesis, "a", STEPS, 0, None) == first
     opened = await worker.reopen(genesis, STEPS, 0)
-    assert opened.boundaries == work.boundaries
-    assert opened.boundary is not None
-    assert opened.boundary.digest == first
-    assert await juror.replay_segment(genesis, "a", STEPS, 1, opened.boundary) == second
-    before_last = (await worker.reopen(genesis, STEPS, 1)).boundary
+    assert opened.digest == first
+    assert len(opened.wire) == Trainer(terms, task).boundary_bytes
+    assert await juror.replay_segment(genesis, "a", STEPS, 1, opened) == second
+    before_last = await worker.reopen(genesis, STEPS, 1)
     last = await juror.replay_segment(genesis, "a", STEPS, 2, before_last)
     assert isinstance(last, LocalWork)
     assert (last.update_U.tobytes(), last.loss) == (work.update_U.tobytes(), work.loss)
-    assert (await worker.reopen(genesis, STEPS, 2)).boundary is None, "the last ends in the update"
     with pytest.raises(BadBoundaryError, match="does not begin there"):
-        await juror.replay_segment(genesis, "a", STEPS, 2, opened.boundary)
-    longer = Boundary(opened.boundary.step, 0.0, opened.boundary.content + b"x")
+        await juror.replay_segment(genesis, "a", STEPS, 2, opened)
+    longer = Boundary(opened.step, 0.0, opened.content + b"x")
     with pytest.raises(BadBoundaryError, match="too many"):
         await juror.replay_segment(genesis, "a", STEPS, 1, longer)
     assert await juror.replay_segment(genesis, "a", STEPS, 0, None) == first, "the juror goes on"
     juror.close()
+
+
+async def test_a_state_that_breaks_arithmetic_breaks_no_juror(worker: Worker) -> None:
+    """Adam divides by one minus beta to the step: a state that says that -1 steps were done divides by 0."""
+    genesis = Trainer(swarm(), Text(OPTIONS)).genesis()
+    opened = await worker.reopen(genesis, STEPS, 0)
+    poisoned = opened.content[:-4] + np.float32(-1).tobytes()
+    with pytest.raises(UnfitBoundaryError):
+        await worker.replay_segment(genesis, "a", STEPS, 1, Boundary(opened.step, 0.0, poisoned))
+    trained = await worker.train(genesis, b"base", STEPS, None)
+    assert trained is not None, "its own work goes on"
 
 
 async def test_a_cheat_inside_a_segment_shows_at_its_end(worker: Worker) -> None:

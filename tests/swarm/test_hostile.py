@@ -84,8 +84,11 @@ def test_a_stranger_that_sends_rubbish_everywhere(make_swarm: MakeSwarm, tmp_pat
 
 
 def test_a_member_that_cheats(make_swarm: MakeSwarm) -> None:
-    """Scales that are no numbers, bytes it did not commit to, too few of them, too much weight."""
-    swarm = make_swarm(min_peers=4)
+    """Scales that are no numbers, bytes it did not commit to, too few of them, too much weight.
+
+    Nobody audits here: what reaches arithmetic is checked without it, and the mole has to stay.
+    """
+    swarm = make_swarm({"audit.rate": 0}, min_peers=4)
     for name in "abc":
         swarm.start(name, "--log-level", "debug")
     mole = swarm.start("mole", command=(sys.executable, "-P", str(HERE / "mole.py")))

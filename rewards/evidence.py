@@ -171,7 +171,8 @@ def _round_fault(
         return "a commitment for another round"
     if tuple(result.id for result in results) != head.results or not results:
         return "the results are not those that it names"
-    roster = value_digest(encode_value(Roster(commitments=tuple(one.id for one in commitments_N))))
+    ids_N = tuple(one.id for one in commitments_N)
+    roster = value_digest(encode_value(Roster(commitments=ids_N, votes=head.votes)))
     if any(result.body.roster != roster for result in results):
         return "the roster was another"
     everywhere = set(range(len(commitments_N))).intersection(*(one.body.included for one in results))

@@ -14,6 +14,13 @@ believes a promise's vote only where it knows the proposal: an invented one bind
 a vote whose value no majority can have voted for: one member that alone votes for what nobody else
 can check would otherwise bind every later leader, and the round would never end.
 
+A value may hold opinions in which honest electors differ (`arguable`). What few electors like must not be
+decided because the others had to vote for it, and what may have been decided must not be refused for
+ever because one of those who liked it has died. So in a later view nobody hurries with such a value: the
+leader waits for promises that set it free, and an elector that does not like it votes for it only after
+half of the view's time, if by all that it has heard until then the value may have been decided. Then
+somebody honest has voted for it, or more are silent and false than a majority can bear.
+
 The clock of a view v>0 starts when a majority has come to it. So a minority waits in one view for
 as long as it is cut off, and is found there when the others are back.
 
@@ -25,6 +32,7 @@ Source: Lamport, "Paxos Made Simple" (2001), section 2.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar, cast
@@ -87,6 +95,8 @@ class Agreement:
         self._patience_s = patience_s
         self._identity = identity
         self._swarm_id = swarm_id
+        self._heard_by_s = math.inf
+        """When whoever lives has been heard in this view: half of its time is over."""
         self._clocked_view = 0
         """The newest own view whose clock runs or ran."""
         self._last_vote: Signed[Vote] | None = None
@@ -155,6 +165,7 @@ class Agreement:
         now_s: float,
         make_value: Callable[[], bytes | None],
         acceptable: Callable[[bytes], bool],
+        arguable: Callable[[bytes], bool] = lambda value: False,
     ) -> list[Signed[Body]]:
         """Do whatever can be done now.
 
@@ -162,6 +173,7 @@ class Agreement:
             now_s: the caller's clock.
             make_value: the value this node would propose, or None while it is not ready.
             acceptable: whether this node can vote for a value now.
+            arguable: whether a value is sound, but holds opinions that not all honest electors share.
 
         Returns:
             Own records to store and send, in this order.
@@ -169,8 +181,8 @@ class Agreement:
         if self.decision is not None or not self.is_elector:
             return []
         said = self._keep_pace(now_s)
-        said += self._lead(make_value, acceptable)
-        said += self._vote(acceptable)
+        said += self._lead(now_s, make_value, acceptable, arguable)
+        said += self._vote(now_s, acceptable, arguable)
         return said
 
     def _is_of_this(self, body: Proposal | Vote | Promise) -> bool:
@@ -242,14 +254,15 @@ class Agreement:
         """Leave the view when its time is up, or when more than a third have left it."""
         if self._clocked_view < self.view and self._count_from(self.view) >= quorum(self.electors):
             self._clocked_view = self.view
-            self.deadline_s = now_s + self._patience_s * 2 ** min(self.view - 1, MAX_BACKOFF)
+            length_s = self._patience_s * 2 ** min(self.view - 1, MAX_BACKOFF)
+            self.deadline_s, self._heard_by_s = now_s + length_s, now_s + length_s / 2
         others = (view for view in self._view_of.values() if view > self.view)
         target = max((view for view in others if self._count_from(view) > len(self.electors) // 3), default=0)
         if not target and self._clocked_view == self.view and now_s >= self.deadline_s:
             target = min(self.view + 1, MAX_VIEW)
         if target <= self.view:
             return []
-        self.view = target
+        self.view, self._heard_by_s = target, math.inf
         last = self._last_vote.body if self._last_vote else None
         return [
             self._say(
@@ -269,23 +282,25 @@ class Agreement:
         return sum(reached >= view for reached in self._view_of.values())
 
     def _lead(
-        self, make_value: Callable[[], bytes | None], acceptable: Callable[[bytes], bool]
+        self,
+        now_s: float,
+        make_value: Callable[[], bytes | None],
+        acceptable: Callable[[bytes], bool],
+        arguable: Callable[[bytes], bool],
     ) -> list[Signed[Body]]:
         if self.leader(self.view) != self._identity.peer_id or self.view in self._proposals:
             return []
-        promises = {
-            peer: promise
-            for peer, promise in self._promises.get(self.view, {}).items()
-            if promise.body.voted is None or (promise.body.voted_view, promise.body.voted) in self._proposed
-        }
+        promises = self._believed
         if self.view > 0 and len(promises) < quorum(self.electors):
             return []
         bound = _bound_value(promises.values(), self.electors)
         value = self._values.get(bound) if bound is not None else make_value()
         if value is None:
             return []
-        if bound is not None and len(promises) < len(self.electors) and not acceptable(value):
-            return []  # perhaps it becomes so, perhaps one more promise sets us free
+        if bound is not None and len(promises) < len(self.electors):
+            ready = now_s >= self._heard_by_s if arguable(value) else acceptable(value)
+            if not ready:
+                return []  # perhaps it becomes so, perhaps one more promise sets us free
         return [
             self._say(
                 Proposal(
@@ -299,11 +314,24 @@ class Agreement:
             )
         ]
 
-    def _vote(self, acceptable: Callable[[bytes], bool]) -> list[Signed[Body]]:
+    @property
+    def _believed(self) -> dict[str, Signed[Promise]]:
+        """Promises of this view, less those that claim a vote for what nobody has proposed."""
+        return {
+            peer: promise
+            for peer, promise in self._promises.get(self.view, {}).items()
+            if promise.body.voted is None or (promise.body.voted_view, promise.body.voted) in self._proposed
+        }
+
+    def _vote(
+        self, now_s: float, acceptable: Callable[[bytes], bool], arguable: Callable[[bytes], bool]
+    ) -> list[Signed[Body]]:
         proposal = self._proposals.get(self.view)
         if proposal is None or (self.view, self._identity.peer_id) in self._voted_in:
             return []
-        if not acceptable(proposal.body.value):
+        value = proposal.body.value
+        bound = now_s >= self._heard_by_s and arguable(value) and self._may_be_decided(value)
+        if not bound and not acceptable(value):
             return []
         vote = self._say(
             Vote(
@@ -311,11 +339,15 @@ class Agreement:
                 base=self.instance.base,
                 step=self.instance.step,
                 view=self.view,
-                value=value_digest(proposal.body.value),
+                value=value_digest(value),
             )
         )
         self._last_vote = vote
         return [vote]
+
+    def _may_be_decided(self, value: bytes) -> bool:
+        """Whether that can have happened in an earlier view, by all that is known here."""
+        return _bound_value(self._believed.values(), self.electors) == value_digest(value)
 
     def _say(self, body: AnyBody) -> Signed[AnyBody]:
         record = sign(self._identity, self._swarm_id, body)

@@ -147,6 +147,8 @@ class Butterfly:
             raise RemoteProtocolError(record.signer, "bad-result", "not a reducer of this part")
         if list(included) != sorted(set(included)) or included[-1] >= len(self.plan.members):
             raise RemoteProtocolError(record.signer, "bad-result", "included members")
+        if not any(self.plan.weights[place] for place in included):
+            raise RemoteProtocolError(record.signer, "bad-result", "nobody's work in it has a vote")
         earlier = [known for known in part.by(record.signer) if known.id != record.id]
         if len(earlier) < 2:
             part.results.setdefault(record.id, record)

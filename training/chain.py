@@ -1,8 +1,9 @@
 """Heads, their certificates, and which of two chains a node follows.
 
-A head is certified by votes of a majority of the round's own roster, so a certificate is checked
-from itself. A founding (the first head of a swarm, or a node that goes on alone after a stall)
-has one elector, its founder, and says so: it starts a branch of its own, with a mark.
+A head is certified by votes of a majority of its electors, the members of the round's own roster that
+have a vote, so a certificate is checked from itself. A founding (the first head of a swarm, or a node that
+goes on alone after a stall) has one elector, its founder, and says so: it starts a branch of its own, with
+a mark. The founder takes along the vote that it had: whoever had none gets none by going alone.
 
 Fork choice: more accepted tokens, then fewer marks, then the smaller id. Every node compares the
 same signed numbers, so after a partition all arrive at the same chain.
@@ -61,6 +62,7 @@ def found(identity: Identity, swarm_id: bytes, parent: Head | None, state: bytes
         marks=parent.marks + 1 if parent else 0,
         state=parent.state if parent else state,
         members=(identity.peer_id,),
+        votes=(parent.vote_of(identity.peer_id) if parent else 0,),
         tokens=parent.tokens if parent else 0,
         accepted=(),
         results=(),
@@ -108,6 +110,8 @@ def _fault(head: Head, votes: tuple[Signed[Vote], ...]) -> str | None:
     """Why votes do not certify a head, or None."""
     if len(set(head.members)) != len(head.members):
         return "a member is named twice"
+    if len(head.votes) != len(head.members):
+        return f"{len(head.votes)} votes for {len(head.members)} members"
     if len({vote.body.view for vote in votes}) != 1:
         return "votes of several views, or none"
     founding = votes[0].body.step == "found"
@@ -116,14 +120,14 @@ def _fault(head: Head, votes: tuple[Signed[Vote], ...]) -> str | None:
         body = vote.body
         if (body.value, body.base, body.round) != expected:
             return "a vote for something else"
-        if body.step != ("found" if founding else "close") or vote.signer not in head.members:
-            return "a vote of another step or by a stranger"
+        if body.step != ("found" if founding else "close") or vote.signer not in head.electors:
+            return "a vote of another step, or by who is no elector"
     if founding:
         alone = head.members == (head.founder,) and head.since == head.number
         alone = alone and not head.results and not head.accepted
         named = head.branch == branch_id(head.parent, head.founder)
         return None if alone and named else "not a founding"
-    if len({vote.signer for vote in votes}) < quorum(head.members):
+    if len({vote.signer for vote in votes}) < quorum(head.electors):
         return "no majority"
     return None
 

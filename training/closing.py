@@ -65,7 +65,7 @@ class Closing:
         self.butterfly = Butterfly(plan, context.identity.peer_id, reduce_s, now_s)
         self.agreement = Agreement(
             Instance(head.number, head.id, "close"),
-            ordered(plan.members, head.state, head.number, "close-leader"),
+            ordered(plan.electors, head.state, head.number, "close-leader"),
             context.identity,
             context.swarm_id,
             now_s + 2 * reduce_s + close_s,
@@ -158,12 +158,12 @@ class Closing:
             head = decode_value(decision.value, Head)
         except ValueError:
             return None
-        follows = (head.number, head.parent, head.members) == (
-            self._head.number + 1,
-            self._head.id,
-            self.plan.members,
-        )
-        return Certificate(head, decision.votes) if follows else None
+        return Certificate(head, decision.votes) if self.leads_to(head) else None
+
+    def leads_to(self, head: Head) -> bool:
+        """Whether a head is one of this roster: the same members, with the same votes."""
+        ours = (self._head.number + 1, self._head.id, self.plan.members, self.plan.votes_N)
+        return (head.number, head.parent, head.members, head.votes) == ours
 
     def reached(self, head: Head) -> bool:
         """Whether our own outer step led to this head's state."""
@@ -193,7 +193,8 @@ class Closing:
         return encode_value(self._head_after(results, state)) if results and state else None
 
     def _head_after(self, results: tuple[Signed[Result], ...], state: bytes) -> Head:
-        accepted = accepted_commitments(self.plan, results)
+        accepted, electors = accepted_commitments(self.plan, results), self.plan.electors
+        counted = (commitment.body.tokens for commitment in accepted if commitment.signer in electors)
         return Head(
             number=self._head.number + 1,
             parent=self._head.id,
@@ -203,7 +204,8 @@ class Closing:
             marks=self._head.marks,
             state=state,
             members=self.plan.members,
-            tokens=self._head.tokens + sum(commitment.body.tokens for commitment in accepted),
+            votes=self.plan.votes_N,
+            tokens=self._head.tokens + sum(counted),
             accepted=tuple(commitment.id for commitment in accepted),
             results=tuple(result.id for result in results),
         )

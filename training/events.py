@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from dhtnode.records import Body, Signed
 from training.chain import Certificate
 from training.messages import Commitment, Head, Result
+from training.roster import voters, weighed
 from training.segments import ONE_SEGMENT
 
 
@@ -38,12 +39,24 @@ class Plan:
     base: bytes
     roster: bytes
     commitments_N: tuple[Signed[Commitment], ...]
+    votes_N: tuple[int, ...]
+    """What each member counts for, in halves of a vote."""
     ranges_N: tuple[range, ...]
     """Chunk indices that each member reduces; empty where it reduces nothing."""
 
     @property
     def members(self) -> tuple[str, ...]:
         return tuple(commitment.signer for commitment in self.commitments_N)
+
+    @property
+    def electors(self) -> tuple[str, ...]:
+        """Members whose work counts, who reduce it, and who certify what it led to."""
+        return voters(self.members, self.votes_N)
+
+    @property
+    def weights(self) -> tuple[int, ...]:
+        """What each member's work weighs in the reduction: 0 adds nothing to the state."""
+        return weighed([commitment.body.weight for commitment in self.commitments_N], self.votes_N)
 
 
 # Events

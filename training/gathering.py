@@ -1,8 +1,13 @@
 """First half of a round: who is in. Commitments are collected and a roster is agreed on.
 
 The leader waits for everybody it expects (the members of the head, and newcomers that have said
-they are ready), or until the learned deadline, and in any case for a majority of the members.
-Electors vote for a list of commitments that they have seen themselves.
+they are ready), or until the learned deadline, and in any case for a majority of the electors.
+Electors vote for a list of commitments that they have seen themselves, and for what each counts.
+
+Votes are opinions, and a swarm needs one. What stayed as it was in the certified head is never refused.
+In view 0 the leader may propose what it thinks, if most electors think so, too; in later views it
+leaves all votes as they were. So a difference of opinion costs one view and never the round. Two consecutive
+electorates share a majority of the older one, and who has votes keeps some.
 """
 
 from __future__ import annotations
@@ -31,13 +36,16 @@ from training.messages import (
 from training.pace import Pace
 from training.partition import partition
 from training.pool import RecordPool
-from training.roster import ordered, quorum
+from training.roster import ordered, quorum, voters
 
 MAX_SHARE = 4
 """Largest part of the reduction, as a multiple of the median member's: a claim of endless bandwidth
 must not buy the whole model. A guess."""
 
 FaultFinder = Callable[[Commitment, Head, Terms], str | None]
+Peers = Sequence[str]
+Halves = Sequence[int]
+"""Votes, in halves, one for each of the peers beside which they stand."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,11 @@ class RoundContext:
     """What is wrong with a commitment, or None; see `validation.commitment`."""
     link: Callable[[int], bytes]
     """This member's link of the audit lottery for a round; see `validation.lottery`."""
+    propose_votes: Callable[[Peers, Halves], Halves] = lambda peers, before: before
+    """What a leader thinks that peers should count for, from what they counted for before (0 for
+    newcomers); see `validation.voting`. By default it has no opinion."""
+    accept_votes: Callable[[Peers, Halves, Halves], bool] = lambda peers, votes, before: False
+    """Whether an elector would let votes pass that are not as they were before."""
     excluded: set[str] = field(default_factory=set)
     """Keys whose work is not taken in any more. Whoever judges adds to it while rounds run."""
 
@@ -81,7 +94,7 @@ class Gathering:
         patience_s = pace.train.limit_s + pace.roster.limit_s
         self.agreement = Agreement(
             Instance(head.number, head.id, "roster"),
-            ordered(head.members, head.state, head.number, "leader"),
+            ordered(head.electors, head.state, head.number, "leader"),
             context.identity,
             context.swarm_id,
             now_s + patience_s,
@@ -126,24 +139,28 @@ class Gathering:
             self.agreement.deadline_s = max(self.agreement.deadline_s, now_s + self._pace.roster.limit_s)
         elif self._lacks_only_its_leader:
             self.agreement.deadline_s = min(self.agreement.deadline_s, now_s)
-        return self.agreement.advance(now_s, lambda: self._make_roster(now_s), self._acceptable)
+        return self.agreement.advance(
+            now_s, lambda: self._make_roster(now_s), self._acceptable, self._arguable
+        )
 
     def plan(self, now_s: float) -> Plan | None:
         """The certified roster, once it and all its commitments are here."""
         decision = self.agreement.decision
-        commitments_N = self._commitments_of(decision.value) if decision else None
-        if decision is None or commitments_N is None:
+        listed = self._open(decision.value) if decision else None
+        if decision is None or listed is None:
             return None
+        commitments_N, votes_N = listed
         if len({commitment.signer for commitment in commitments_N}) != len(commitments_N):
             return None  # no honest elector votes for it
         self._learn()
-        bandwidths = capped([commitment.body.bandwidth for commitment in commitments_N])
+        offered = [commitment.body.bandwidth for commitment in commitments_N]
         return Plan(
             round=self._head.number,
             base=self._head.id,
             roster=value_digest(decision.value),
             commitments_N=commitments_N,
-            ranges_N=tuple(partition(self._context.chunk_count, bandwidths)),
+            votes_N=votes_N,
+            ranges_N=tuple(partition(self._context.chunk_count, shares(offered, votes_N))),
         )
 
     def deadline_s(self) -> float:
@@ -163,8 +180,8 @@ class Gathering:
         if math.isinf(left_s):
             return f"waiting for {expected - seen} of {expected} commitments before the first round"
         if left_s < 0 and not self._continues(self._pool.commitments):
-            need, members = quorum(self._head.members), len(self._head.members)
-            return f"waiting for a majority: {seen} commitments, {need} of the {members} members needed"
+            need, electors = quorum(self._head.electors), len(self._head.electors)
+            return f"waiting for a majority: {seen} commitments, {need} of the {electors} electors needed"
         return f"waiting for {expected - seen} of {expected} commitments, {max(0.0, left_s):.1f} s left"
 
     @property
@@ -201,7 +218,7 @@ class Gathering:
     def lacks_records(self) -> bool:
         """Whether commitments of the proposed roster are not here."""
         value = self.agreement.proposed_value()
-        return value is not None and self._commitments_of(value) is None
+        return value is not None and self._open(value) is None
 
     def _expected_count(self) -> int:
         return max(len(self.expected | set(self._pool.commitments)), self._enough)
@@ -212,9 +229,20 @@ class Gathering:
         due = everybody or now_s >= self.deadline_s()
         if not due or not self._suffice(commitments):
             return None
-        members_first = sorted(commitments, key=lambda peer: peer not in self._head.members)[:MAX_MEMBERS]
-        peers = ordered(members_first, self._head.state, self._head.number, "roster")
-        return encode_value(Roster(commitments=tuple(commitments[peer].id for peer in peers)))
+        members, electors = self._head.members, self._head.electors
+        by_standing = sorted(commitments, key=lambda peer: (peer not in electors, peer not in members))
+        peers = ordered(by_standing[:MAX_MEMBERS], self._head.state, self._head.number, "roster")
+        ids = tuple(commitments[peer].id for peer in peers)
+        return encode_value(Roster(commitments=ids, votes=self._votes(peers)))
+
+    def _votes(self, peers: Peers) -> tuple[int, ...]:
+        """What this node would have peers count for: its opinion, if it is the first to lead."""
+        before = self._before(peers)
+        votes = tuple(self._context.propose_votes(peers, before)) if self.agreement.view == 0 else before
+        return votes if self._hands_on(peers, votes) else before
+
+    def _before(self, peers: Peers) -> tuple[int, ...]:
+        return tuple(self._head.vote_of(peer) for peer in peers)
 
     @property
     def _sound_commitments(self) -> dict[str, Signed[Commitment]]:
@@ -235,28 +263,47 @@ class Gathering:
 
     def _continues(self, peers: Iterable[str]) -> bool:
         """Whether a majority of the electors is in: a bad minute must not hand the swarm to one node."""
-        return len(set(peers) & set(self._head.members)) >= quorum(self._head.members)
+        return len(set(peers) & set(self._head.electors)) >= quorum(self._head.electors)
+
+    def _hands_on(self, peers: Peers, votes: Halves) -> bool:
+        """Whether a majority of the electors still are such in the next round: nor must votes do it."""
+        return self._continues(voters(peers, votes)) and (any(votes) or not any(self._head.votes))
 
     def _acceptable(self, value: bytes) -> bool:
-        """We vote for commitments that we have all seen, sound, in the one right order."""
-        commitments = self._commitments_of(value)
-        if commitments is None:
-            return False
-        peers = tuple(commitment.signer for commitment in commitments)
-        sound = all(self._sound(commitment) for commitment in commitments) and self._continues(peers)
-        return sound and peers == ordered(set(peers), self._head.state, self._head.number, "roster")
+        """We vote for what is sound, if the votes in it are as they were or as we could think."""
+        peers, votes = self._sound_roster(value) or ((), ())
+        before = self._before(peers)
+        return bool(peers) and (votes == before or self._context.accept_votes(peers, votes, before))
 
-    def _commitments_of(self, value: bytes) -> tuple[Signed[Commitment], ...] | None:
+    def _arguable(self, value: bytes) -> bool:
+        """Whether a sound roster changes votes: honest electors may differ in that."""
+        peers, votes = self._sound_roster(value) or ((), ())
+        return votes != self._before(peers)
+
+    def _sound_roster(self, value: bytes) -> tuple[tuple[str, ...], tuple[int, ...]] | None:
+        """Peers and votes of a roster of commitments that we have all seen, sound, in the one right order."""
+        listed = self._open(value)
+        if listed is None:
+            return None
+        commitments, votes = listed
+        peers = tuple(commitment.signer for commitment in commitments)
+        sound = all(self._sound(commitment) for commitment in commitments) and self._hands_on(peers, votes)
+        in_order = peers == ordered(set(peers), self._head.state, self._head.number, "roster")
+        return (peers, votes) if sound and in_order else None
+
+    def _open(self, value: bytes) -> tuple[tuple[Signed[Commitment], ...], tuple[int, ...]] | None:
+        """Commitments and votes of a roster, once all of them are here."""
         try:
             roster = decode_value(value, Roster)
         except ValueError:
             return None
         found = [self._pool.get(id_, Commitment) for id_ in roster.commitments]
         known = tuple(commitment for commitment in found if commitment is not None)
-        return known if len(known) == len(found) else None
+        complete = len(known) == len(found) == len(roster.votes)
+        return (known, roster.votes) if complete else None
 
     def _learn(self) -> None:
-        """How long the work takes those who set the pace: the members, who began together.
+        """How long the work takes those who set the pace: the electors, who began together.
 
         A newcomer's commitment tells when it came, not how long it worked. A newcomer itself learns
         from members that committed after it had begun: a late start makes them look faster, so it
@@ -265,7 +312,7 @@ class Gathering:
         """
         if len(self._head.members) == 1 < len(self._delays_s):
             return
-        delays_s = [delay for peer, delay in self._delays_s.items() if peer in self._head.members]
+        delays_s = [delay for peer, delay in self._delays_s.items() if peer in self._head.electors]
         if self._context.identity.peer_id not in self._head.members:
             delays_s = [delay for delay in delays_s if delay > 0]
         if delays_s:
@@ -278,6 +325,15 @@ class Gathering:
 
     def since_last_commitment_s(self, now_s: float) -> float:
         return now_s - self._start_s - max(self._delays_s.values(), default=0.0)
+
+
+def shares(bandwidths: Sequence[int], votes: Halves) -> list[int]:
+    """What each member of a roster carries of the reduction: only electors are trusted with any of it."""
+    places = range(len(votes))
+    trusted = set(voters(places, votes))
+    most = iter(capped([bandwidths[place] for place in places if place in trusted]))
+    carried = [next(most) if place in trusted else 0 for place in places]
+    return carried if any(carried) else [int(place in trusted) for place in places]
 
 
 def capped(bandwidths: Sequence[int]) -> list[int]:

@@ -176,7 +176,7 @@ class Member:
     def _leads_back(self, certificate: Certificate, now_s: float) -> bool:
         """Whether this is the head that was left for want of a quorum, which is still wanting."""
         left = self.certificate is not None and self.certificate.head.parent == certificate.id
-        return left and not self._stall.has_quorum(certificate.head.members, now_s, self.pace)
+        return left and not self._stall.has_quorum(certificate.head.electors, now_s, self.pace)
 
     def _fetch(self, certificate: Certificate, now_s: float) -> list[Effect]:
         """Get a head's state beside the own round, which goes on: perhaps nobody has that state."""

@@ -13,11 +13,14 @@ import msgspec
 
 from dhtnode.digest import digest
 from dhtnode.records import Body, Count, Digest, PeerId, canonical, parse_canonical
+from training.roster import voters
 
 MAX_MEMBERS = 64
 """Largest round group; DESIGN section 4 goes to two stages beyond it."""
 MAX_VIEW = 63
 """Views double their time-outs: view 63 is beyond any patience."""
+WHOLE = 2
+"""A whole vote, in halves."""
 MAX_BANDWIDTH = 2**20
 """KiB/s."""
 MAX_VALUE_BYTES = 16 * 1024
@@ -27,6 +30,9 @@ Step = Literal["roster", "close", "found"]
 View = Annotated[int, msgspec.Meta(ge=0, le=MAX_VIEW)]
 Index = Annotated[int, msgspec.Meta(ge=0, lt=MAX_MEMBERS)]
 Value = Annotated[bytes, msgspec.Meta(max_length=MAX_VALUE_BYTES)]
+Worth = Annotated[int, msgspec.Meta(ge=0, le=WHOLE)]
+"""How much a member counts, in halves of a vote: its work in the reduction, and whether it is an elector."""
+Votes = Annotated[tuple[Worth, ...], msgspec.Meta(min_length=1, max_length=MAX_MEMBERS)]
 
 
 class Ready(Body, frozen=True, kw_only=True):
@@ -140,6 +146,8 @@ class Roster(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Whose commitments a round reduces, in reduction order (sorted by `roster.rank`)."""
 
     commitments: Annotated[tuple[Digest, ...], msgspec.Meta(min_length=1, max_length=MAX_MEMBERS)]
+    votes: Votes
+    """What each of their signers counts for, in this order."""
 
 
 class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -158,9 +166,11 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """How often this chain went on without a quorum: 0 means never."""
     state: Digest
     members: Annotated[tuple[PeerId, ...], msgspec.Meta(min_length=1, max_length=MAX_MEMBERS)]
-    """The round's roster, in order: the electors of the next."""
+    """The round's roster, in order."""
+    votes: Votes
+    """Of each member, as the roster names them."""
     tokens: Count
-    """Accepted tokens since the beginning: what fork choice compares."""
+    """Accepted tokens of electors since the beginning: what fork choice compares."""
     accepted: Annotated[tuple[Digest, ...], msgspec.Meta(max_length=MAX_MEMBERS)]
     """Ids of the commitments whose whole work is in the state: with the certificate, a receipt."""
     results: Annotated[tuple[Digest, ...], msgspec.Meta(max_length=MAX_MEMBERS)]
@@ -169,6 +179,15 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     @property
     def id(self) -> bytes:
         return value_digest(encode_value(self))
+
+    @property
+    def electors(self) -> tuple[str, ...]:
+        """Who has certified it, and who decides in the next round."""
+        return voters(self.members, self.votes)
+
+    def vote_of(self, peer: str) -> int:
+        """A peer's vote in halves; 0 for whoever is not in it."""
+        return self.votes[self.members.index(peer)] if peer in self.members else 0
 
 
 V = TypeVar("V", Roster, Head)

@@ -191,11 +191,7 @@ class Round:
         return [*halt, OpenReduce(plan), *self.closing.start()]
 
     def _advance_closing(self, closing: Closing, now_s: float) -> list[Effect]:
-        if (
-            self.outcome is None
-            and self.shown is not None
-            and self.shown.head.members == closing.plan.members
-        ):
+        if self.outcome is None and self.shown is not None and closing.leads_to(self.shown.head):
             self.outcome = self.shown
         effects = closing.advance(self.outcome, now_s)
         if closing.complete and self.phase is Phase.REDUCE:

@@ -2,7 +2,7 @@
 
 A case is made of signed records alone. There are seven charges:
 
-work          the member's work is not what it committed to: a majority of that round's members say so
+work          the member's work is not what it committed to: a majority of that round's electors say so
 reduction     the part that it reduced is not what the senders committed to: such a majority says so
 audit         it has not replayed what it gave a verdict on: such a majority says so
 withholding   it did not show what its record was made from, to such a majority, while it took part
@@ -10,7 +10,7 @@ accusation    it called something sound false, against such a majority
 acquittal     it called something false sound, against such a majority
 equivocation  two records of one key that no honest key signs both of
 
-The majority is one of the same members that certified the round, over votes of the same keys. What a
+The majority is one of the same electors that certified the round, over votes of the same keys. What a
 case proves is what they said: whoever doubts them has all the records to ask them with. A judge is guilty
 against a majority only where all of them compared bits: a distance that is too far for one device profile
 may be near enough for another.
@@ -108,9 +108,9 @@ class Case:
                 said = f"called a sound {self.records[0].body.KIND} of round {self.round_no} false"
             case "acquittal":
                 said = f"called a false {self.records[0].body.KIND} of round {self.round_no} sound"
-        members = len(self.certificate.head.members) if self.certificate else 0
+        electors = len(self.certificate.head.electors) if self.certificate else 0
         how = "asked for it" if self.charge == "withholding" else "did it again"
-        return f"{self.guilty} {said}: {len(self.judges)} of that round's {members} members {how}"
+        return f"{self.guilty} {said}: {len(self.judges)} of that round's {electors} electors {how}"
 
 
 def majority_case(
@@ -242,7 +242,8 @@ def _fault(
     for verdict in [*verdicts, *([against] if against else [])]:
         if not fits(verdict.body, target, cast("Certificate", case.certificate)):
             return "a verdict on something else"
-        if verdict.signer not in head.members or verdict.signer == target.signer:
+        jury = head.members if verdict is against else head.electors
+        if verdict.signer not in jury or verdict.signer == target.signer:
             return "a verdict of a stranger"
         if verdict.body.outcome != (said_against if verdict is against else said):
             return "a verdict that says something else"
@@ -250,9 +251,10 @@ def _fault(
             return "a verdict of who was shown something"
         if against is not None and not is_exact(verdict, target):
             return "a verdict that rests on a distance"
-    if len({verdict.signer for verdict in verdicts}) != len(verdicts) or len(verdicts) < quorum(head.members):
+    judges = {verdict.signer for verdict in verdicts}
+    if len(judges) != len(verdicts) or len(judges) < quorum(head.electors):
         return "no majority"
-    if against is not None and against.signer in {verdict.signer for verdict in verdicts}:
+    if against is not None and against.signer in judges:
         return "the guilty is among its judges"
     return None
 

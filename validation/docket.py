@@ -6,6 +6,7 @@ Verdicts may come before the round that they are about has closed here; those wa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dhtnode.errors import RemoteProtocolError
@@ -69,24 +70,29 @@ class Trial:
         """All that the verdicts prove; empty without a majority, or while nobody doubts."""
         if not self.is_doubted:
             return []
-        enough = quorum(self.certificate.head.members)
+        enough = quorum(self.certificate.head.electors)
         found: list[Case] = []
-        in_vain = [verdict for verdict in self.saying("unsure") if found_nothing(verdict)]
+        in_vain = self._jury([verdict for verdict in self.saying("unsure") if found_nothing(verdict)])
         if len(in_vain) >= enough:
             shown = (self.certificate, self.target, in_vain[:enough])
             found.append(majority_case(*shown, "withholding"))
-        false = self.saying("fail")
+        false = self._jury(self.saying("fail"))
         if len(false) >= enough:
             found.append(majority_case(self.certificate, self.target, false[:enough]))
-        exact_false = [verdict for verdict in false if is_exact(verdict, self.target)]
+        exact_false = [verdict for verdict in self.saying("fail") if is_exact(verdict, self.target)]
         exact_sound = [verdict for verdict in self.saying("pass") if is_exact(verdict, self.target)]
-        if len(exact_false) >= enough:
-            shown = (self.certificate, self.target, exact_false[:enough])
+        against, in_favour = self._jury(exact_false), self._jury(exact_sound)
+        if len(against) >= enough:
+            shown = (self.certificate, self.target, against[:enough])
             found += [majority_case(*shown, "acquittal", verdict) for verdict in exact_sound]
-        elif len(exact_sound) >= enough:
-            shown = (self.certificate, self.target, exact_sound[:enough])
+        elif len(in_favour) >= enough:
+            shown = (self.certificate, self.target, in_favour[:enough])
             found += [majority_case(*shown, "accusation", verdict) for verdict in exact_false]
         return found
+
+    def _jury(self, verdicts: Sequence[Signed[Verdict]]) -> list[Signed[Verdict]]:
+        """Verdicts of electors: those that make up a majority. Whoever has no vote may doubt, no more."""
+        return [verdict for verdict in verdicts if verdict.signer in self.certificate.head.electors]
 
 
 class Docket:

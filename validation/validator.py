@@ -271,7 +271,7 @@ class Validator:
         if case.charge != "equivocation":
             head = self.member.certificate.head if self.member.certificate else None
             known = case.certificate is not None and self.docket.knows(case.certificate.id)
-            trusted = head is not None and len(case.judges & set(head.members)) >= quorum(head.members)
+            trusted = head is not None and len(case.judges & set(head.electors)) >= quorum(head.electors)
             if not (known or trusted):
                 return []
         return self._convict(case)

@@ -8,9 +8,9 @@ electors:
 - The leader proposes what its own table says. Where it has not yet seen a peer for a whole probation, be it
   the peer that is new or the leader itself, it leaves the vote as it was: 0 for who was never in.
 - An elector accepts a vote that stayed as it was in the certified head, and one that its own trust,
-  moved by at most the margin, would also give. Whoever it has banned gets nothing.
-- In a later view the leader proposes all votes as they were, which no honest elector refuses for want of
-  the same opinion: a difference of opinion costs one view and never the round.
+  moved by at most the margin, would also give. Whoever it has banned gets nothing new.
+- In a later view the leader proposes all votes as they were, which no honest elector refuses
+  (`training.gathering`): a difference of opinion costs one view and never the round.
 
 So a decided vote is either as before, or within the margin of what at least one honest elector thinks,
 as long as most electors are honest. A false leader can lift nobody whom honest electors hold for
@@ -18,39 +18,39 @@ false, and push nobody down further than the margin. The other way was to comput
 that the head pins. It needs every verdict in the chain, and the whole history for a late joiner; this
 needs one small integer for each member in the head, and who joins late takes it from there.
 
-If nobody in a roster has a vote (a swarm's first rounds), all count alike.
+If nobody in a roster has a vote (a swarm's first rounds), all count alike: `training.roster.weighed`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from dhtnode.reputation import ReputationSection
+from training.messages import WHOLE
 from validation.reputation import Opinion
 
-FULL = 2
-"""A whole vote, in halves."""
+OpinionOf = Callable[[str], Opinion | None]
+"""What a node thinks of a peer; None if it knows nothing of it."""
 
 
 def vote_of(trust_micro: int, section: ReputationSection) -> int:
     """What trust is worth, in halves of a vote."""
     if trust_micro >= 10_000 * section.full_vote_percent:
-        return FULL
+        return WHOLE
     return 1 if trust_micro >= 10_000 * section.half_vote_percent else 0
 
 
-def proposed(before: int, opinion: Opinion | None, section: ReputationSection, view: int = 0) -> int:
+def proposed(before: int, opinion: Opinion | None, section: ReputationSection) -> int:
     """The vote that a leader puts beside a commitment.
 
     Args:
         before: the signer's vote in the certified head; 0 for whoever is not in it.
         opinion: the leader's own, None if it knows nothing of the signer.
         section: the swarm's constants.
-        view: of the agreement; beyond the first, votes stay as they were.
     """
     if opinion is not None and opinion.banned_until:
         return 0
-    if opinion is None or opinion.on_probation or view > 0:
+    if opinion is None or opinion.on_probation:
         return before
     return vote_of(opinion.trust_micro, section)
 
@@ -68,8 +68,22 @@ def acceptable(vote: int, before: int, opinion: Opinion | None, section: Reputat
     return low <= vote <= high
 
 
-def weighed(weights: Sequence[int], votes: Sequence[int]) -> list[int]:
-    """Weights of a roster's commitments with their votes: integers, as the reduction takes them."""
-    if not any(votes):
-        return list(weights)
-    return [weight * vote for weight, vote in zip(weights, votes, strict=True)]
+def proposed_votes(
+    peers: Sequence[str], before: Sequence[int], opinion_of: OpinionOf, section: ReputationSection
+) -> tuple[int, ...]:
+    """What a leader proposes for a whole roster."""
+    return tuple(proposed(vote, opinion_of(peer), section) for peer, vote in zip(peers, before, strict=True))
+
+
+def acceptable_votes(
+    peers: Sequence[str],
+    votes: Sequence[int],
+    before: Sequence[int],
+    opinion_of: OpinionOf,
+    section: ReputationSection,
+) -> bool:
+    """Whether an elector lets a whole roster's votes pass."""
+    return all(
+        acceptable(vote, old, opinion_of(peer), section)
+        for peer, vote, old in zip(peers, votes, before, strict=True)
+    )

@@ -238,10 +238,10 @@ class Performer:
             else:
                 received[commitment.signer] = self._exchange.part(plan.base, part, commitment.signer)
                 chunks = received[commitment.signer].chunks
-            senders.append((commitment.body.weight, chunks))
+            senders.append((plan.weights[place], chunks))
             present.append(place)
-        if not senders:
-            return
+        if not any(weight for weight, _ in senders):
+            return  # nothing of it counts
         reduced = await self._worker.reduce(senders, owned)
         root = self._exchange.keep_result(plan.base, reduced)
         await asyncio.to_thread(self._memory.keep_parts, plan.base, part, received)

@@ -181,7 +181,7 @@ class Judging:
             chunks = await self._chunks_of(commitment, wish)
             if chunks is None:
                 return Rereduced(record.id, None)
-            senders.append((commitment.body.weight, chunks))
+            senders.append((plan.weights[place], chunks))
         again = await self._worker.reduce(senders, wish.indices)
         first = plan.ranges_N[record.body.part].start
         return Rereduced(record.id, again == [announced[index - first] for index in wish.indices])

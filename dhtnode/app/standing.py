@@ -32,14 +32,14 @@ from rewards.ownership import shares_ppm
 from training.chain import Certificate
 from training.codec import chunk_bytes
 from training.events import Adopt
-from training.messages import Commitment, Result
+from training.messages import WHOLE, Commitment, Result
 from validation.cases import Case
 from validation.docket import ROUNDS_KEPT
 from validation.evidence import Evidence
 from validation.messages import Verdict
 from validation.reputation import Reputation
 from validation.validator import Validator
-from validation.voting import FULL, proposed
+from validation.voting import proposed
 from validation.witness import Witness
 
 log = logging.getLogger(__name__)
@@ -231,7 +231,7 @@ class Standing:
             row = TrustPart(
                 peer=peer,
                 trust_ppm=trust,
-                vote=proposed(0, opinion, section) / FULL,
+                vote=proposed(0, opinion, section) / WHOLE,
                 audit_rate=validator.rates.of("work", peer) if can_replay else 0.0,
                 bans=bans,
                 banned_until=opinion.banned_until or None,

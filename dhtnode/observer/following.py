@@ -1,7 +1,7 @@
 """One round, followed from the records alone: who is in, and how it closed.
 
-The same agreement core as in a node, without a voice. The members of the last head certify a
-roster, and the signers of its commitments certify the next head: a certificate that comes out of
+The same agreement core as in a node, without a voice. The electors of the last head certify a
+roster, and the electors that it names certify the next head: a certificate that comes out of
 here is bound to the head before it by every vote in between.
 """
 
@@ -19,7 +19,7 @@ from training.chain import Certificate, open_certificate
 from training.closing import concerns
 from training.messages import Commitment, Head, Roster, decode_value
 from training.pool import RecordPool
-from training.roster import ordered
+from training.roster import ordered, voters
 
 Blame = Callable[[RemoteProtocolError], None]
 
@@ -45,7 +45,7 @@ class FollowedRound:
         self._swarm_id = swarm_id
         self._blame = blame
         self._close: Agreement | None = None
-        self._roster = self._agreement("roster", head.members, "leader")
+        self._roster = self._agreement("roster", head.electors, "leader")
         self._advance()
 
     def on_record(self, record: Signed[Body]) -> None:
@@ -81,14 +81,14 @@ class FollowedRound:
 
     def _advance(self) -> None:
         if self._close is None:
-            members = self._members()
-            if members:
-                self._close = self._agreement("close", members, "close-leader")
+            electors = self._electors()
+            if electors:
+                self._close = self._agreement("close", electors, "close-leader")
         if self.outcome is None and self._close is not None and self._close.decision is not None:
             self.outcome = self._certificate(self._close)
 
-    def _members(self) -> tuple[str, ...]:
-        """Who is in the certified roster; nobody while it or a commitment of it is missing."""
+    def _electors(self) -> tuple[str, ...]:
+        """Electors of the certified roster; nobody while it or a commitment of it is missing."""
         if self._roster.decision is None:
             return ()
         try:
@@ -97,7 +97,8 @@ class FollowedRound:
             return ()
         found = [self.pool.get(id_, Commitment) for id_ in roster.commitments]
         signers = tuple(commitment.signer for commitment in found if commitment is not None)
-        return signers if len(signers) == len(found) else ()
+        complete = len(signers) == len(found) == len(roster.votes)
+        return voters(signers, roster.votes) if complete else ()
 
     def _certificate(self, close: Agreement) -> Certificate | None:
         """The decided head with its votes, checked like one that a stranger shows us."""

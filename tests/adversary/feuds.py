@@ -13,11 +13,11 @@ from dhtnode.records import sign
 from dhtnode.reputation import ReputationSection, TermSection
 from tests.adversary.standing import LEAST, Player, Village, honest, names
 from tests.unit.parties import SWARM, people
+from training.messages import WHOLE
 from validation.account import JUDGED
 from validation.entry import Gate, Voucher
 from validation.halflife import MICRO
 from validation.reputation import Reputation
-from validation.voting import FULL
 
 HONEST, CLIQUE = 12, 8
 """40 % of 20."""
@@ -42,8 +42,8 @@ class Outcome:
 def outcome(village: Village, attackers: list[str]) -> Outcome:
     out = village.out()
     good = [name for name in village.players if name.startswith("honest")]
-    good_votes = [vote / FULL for name in good for vote in village.votes(name)]
-    votes = [vote / FULL for name in attackers if name not in out for vote in village.votes(name)]
+    good_votes = [vote / WHOLE for name in good for vote in village.votes(name)]
+    votes = [vote / WHOLE for name in attackers if name not in out for vote in village.votes(name)]
     trusts = [
         table.trust(name, "work") / MICRO
         for name in good
@@ -75,7 +75,7 @@ def peace(members: int = 16, rounds: int = 300) -> Peace:
     """Nobody attacks."""
     village = Village(honest(members))
     village.run(rounds)
-    votes = [vote / FULL for name in village.players for vote in village.votes(name)]
+    votes = [vote / WHOLE for name in village.players for vote in village.votes(name)]
     rates = [
         table.audit_rate(name, LEAST) / MICRO
         for owner, table in village.tables.items()
@@ -143,7 +143,7 @@ def sybil_flood(make: type[Reputation] = Reputation, rounds: int = 120, seed: in
             earned = sum(table.earned(edge.name) for edge in edges)
             if earned:
                 worst = max(worst, gained / earned)
-    votes = [vote / FULL for name in sybils for vote in village.votes(name)]
+    votes = [vote / WHOLE for name in sybils for vote in village.votes(name)]
     good = {name for name in village.players if name.startswith("honest")}
     return Flood(len(village.out() & good), worst, gained / len(sybils) / MICRO, sum(votes) / len(votes))
 

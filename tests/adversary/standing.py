@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 
 from dhtnode.digest import digest
 from dhtnode.reputation import ReputationSection
+from training.messages import WHOLE
 from validation.evidence import Context, Evidence, Term
 from validation.halflife import MICRO
 from validation.reputation import Reputation
-from validation.voting import FULL, proposed
+from validation.voting import proposed
 
 LEAST = MICRO // 16
 
@@ -119,7 +120,7 @@ class Village:
         }
         for player in present:
             votes = self.votes(player.name)
-            weight = sum(votes) / FULL / len(votes)
+            weight = sum(votes) / WHOLE / len(votes)
             self.income[player.name] += weight
             if player.name in false:
                 self.false_taken[player.name] += weight

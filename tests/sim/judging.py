@@ -205,7 +205,7 @@ class Judging:
                 if shown is None:
                     node.on(Rereduced(wish.result.id, None))
                     return
-                senders[place] = (plan.commitments_N[place].body.weight, shown)
+                senders[place] = (plan.weights[place], shown)
                 if len(senders) == len(body.included):
                     finish()
 

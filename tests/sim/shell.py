@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
 from dhtnode.records import Body, Signed
+from dhtnode.reputation import ReputationSection
 from tests.sim.judging import Judging, Opened
 from tests.sim.model import SHAPE, SIZES, SWARM, WIRE, boundary_digest, update_of, walk
 from training import codec, outer
@@ -75,7 +76,9 @@ from validation.events import (
     Rereduce,
 )
 from validation.lottery import Chain
+from validation.reputation import Opinion
 from validation.validator import Validator
+from validation.voting import acceptable_votes, proposed_votes
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -84,6 +87,7 @@ TICK_S = 0.25
 SYNC_S = 1.0
 IO_TIMEOUT_S = 2.0
 HEADS_KEPT = 3
+SECTION = ReputationSection()
 
 
 @dataclass
@@ -205,6 +209,10 @@ class Node:
             device=self.device,
             find_fault=find_fault,
             link=chain.link,
+            propose_votes=lambda peers, before: proposed_votes(peers, before, self._opinion, SECTION),
+            accept_votes=lambda peers, votes, before: acceptable_votes(
+                peers, votes, before, self._opinion, SECTION
+            ),
         )
         self.member = Member(context, self.now_s)
         self.validator = Validator(self.member, chain, self.world.tolerances.get)
@@ -225,6 +233,9 @@ class Node:
             self.member.remember(own)
         self.later(self.world.rng.random() * TICK_S, self._tick)
         self.later(self.world.rng.random() * SYNC_S, self._sync)
+
+    def _opinion(self, peer: str) -> Opinion | None:
+        return self.world.opinions(self.peer_id, peer)
 
     def crash(self, lose_newest: bool = False) -> None:
         """End without warning; what was said is on disk, the newest head perhaps not yet."""
@@ -434,7 +445,7 @@ class Node:
                 chunks = [self.disk.work[plan.base].chunks_K[index] for index in owned]
             else:
                 chunks = self._parts[(plan.base, part, commitment.signer)]
-            senders.append((commitment.body.weight, chunks))
+            senders.append((plan.weights[place], chunks))
             self.disk.parts[(plan.base, part, commitment.signer)] = dict(zip(owned, chunks, strict=True))
         reduced = reduce_part(senders, [SIZES[index] for index in owned], WIRE, self.world.terms.reduce)
         reduced = self.miscount(reduced)

@@ -110,7 +110,8 @@ def test_two_proposals_in_one_view(seed: int) -> None:
         if record.body.step != "roster":
             return [record]
         roster = decode_value(record.body.value, Roster)
-        return [record, forged(liar, record, value=encode_value(Roster(commitments=roster.commitments[:-1])))]
+        fewer = Roster(commitments=roster.commitments[:-1], votes=roster.votes[:-1])
+        return [record, forged(liar, record, value=encode_value(fewer))]
 
     says(liar, Proposal, shorter)
     finish(world, honest)
@@ -208,6 +209,7 @@ def made_up(liar: Node, parent: Head, **changes: Any) -> Certificate:
         parent=parent.id,
         state=digest("no state"),
         members=(liar.peer_id,),
+        votes=(0,),
         tokens=parent.tokens + 1,
         results=(bytes(32),),
         **changes,

@@ -3,8 +3,9 @@
 - a node is bound by its word: one commitment for each head, one vote and one proposal in each view,
   one result for each part, no vote in a view that it had promised to leave, no false promise;
 - one value is decided in each agreement, whether or not anybody has noticed yet;
-- one head for each round of a branch, built on the round before by a majority of its members, whose
-  work it counts to the token;
+- one head for each round of a branch, of the members and votes that its certified roster names, built on the
+  round before by a majority of its electors, whose work it counts to the token;
+- who has votes keeps some: in no round of a branch does everybody lose theirs;
 - who adopts a head holds the state with just that digest, and moves to heavier heads only;
 - honest nodes are never blamed, found false or put out.
 """
@@ -27,7 +28,7 @@ from training.messages import (
     decode_value,
     value_digest,
 )
-from training.roster import quorum
+from training.roster import quorum, voters
 from training.state import State
 from validation.cases import Case, found_nothing, open_case
 from validation.messages import Verdict
@@ -54,6 +55,8 @@ class Witness:
         """The same by what they judge."""
         self.cases: dict[str, Case] = {}
         """The first case against each key that is out."""
+        self.views: dict[Agreed, int] = {}
+        """In which view each agreement was decided first."""
         self.records = 0
         self._swarm_id = swarm_id
         self._dishonest = dishonest
@@ -117,13 +120,19 @@ class Witness:
         if len(voters) >= quorum(electors):
             decided = self._decided.setdefault(agreed, body.value)
             assert decided == body.value, f"two values are decided: {body}"
+            self.views.setdefault(agreed, body.view)
 
     def _electors(self, agreed: Agreed) -> tuple[str, ...]:
         base, step = agreed
         if step == "roster":
-            return self.heads[base].members
+            return self.heads[base].electors
+        members, votes = self._listed(base)
+        return voters(members, votes)
+
+    def _listed(self, base: bytes) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """Members and votes of a round's certified roster."""
         roster = self._rosters[self._decided[base, "roster"]]
-        return tuple(self._commitments[id_].signer for id_ in roster.commitments)
+        return tuple(self._commitments[id_].signer for id_ in roster.commitments), roster.votes
 
     def judged(self, verdict: Signed[Verdict]) -> None:
         """A node takes a verdict in: the honest are never found false by the honest.
@@ -145,6 +154,11 @@ class Witness:
     def author(self, commitment: bytes) -> str:
         """Whose commitment that is."""
         return self._commitments[commitment].signer
+
+    def commitment(self, base: bytes, peer: str) -> Commitment:
+        """What a peer committed to in the round that follows a head."""
+        of = (record.body for record in self._commitments.values() if record.signer == peer)
+        return next(body for body in of if body.base == base)
 
     # What nodes hold
 
@@ -170,11 +184,15 @@ class Witness:
         if not head.results:
             assert (head.number, head.state, head.tokens) == (parent.number, parent.state, parent.tokens)
             assert head.marks == parent.marks + 1
+            assert head.votes == (parent.vote_of(head.founder),), "a founding changes nobody's vote"
             return
         assert (head.number, head.branch, head.marks) == (parent.number + 1, parent.branch, parent.marks)
-        assert len(set(head.members) & set(parent.members)) >= quorum(parent.members)
+        assert (head.members, head.votes) == self._listed(head.parent)
+        assert len(set(head.electors) & set(parent.electors)) >= quorum(parent.electors)
+        assert any(head.votes) or not any(parent.votes), "nobody has a vote any more"
         accepted = [self._commitments[id_] for id_ in head.accepted]
-        assert head.tokens == parent.tokens + sum(commitment.body.tokens for commitment in accepted)
+        counted = [commitment.body.tokens for commitment in accepted if commitment.signer in head.electors]
+        assert head.tokens == parent.tokens + sum(counted)
         assert {commitment.signer for commitment in accepted} <= set(head.members)
         assert all(commitment.body.base == head.parent for commitment in accepted)
 

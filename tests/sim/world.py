@@ -33,6 +33,7 @@ from training.state import State
 from validation.cases import Case, open_evidence
 from validation.events import CaseShown, NodeEvent
 from validation.messages import SPOKEN
+from validation.reputation import Opinion
 
 T = TypeVar("T")
 
@@ -112,6 +113,8 @@ class World:
         """Whether nodes end after the last round, as they do without `--stay`."""
         self.tolerances: dict[str, int] = {}
         """Distance, in ppm, at which honest work on another device still passes."""
+        self.opinions: Callable[[str, str], Opinion | None] = lambda judge, peer: None
+        """What the first thinks of the second; by default, nobody knows anything of anybody."""
         self.dishonest: set[str] = set()
         self.witness = Witness(SWARM, self.dishonest)
         self.nodes = [
@@ -252,7 +255,7 @@ class World:
 
     def leader(self, head: Head, purpose: str = "leader") -> Node:
         """Who leads view 0 of the round after a head."""
-        return self.by_id(ordered(head.members, head.state, head.number, purpose)[0])
+        return self.by_id(ordered(head.electors, head.state, head.number, purpose)[0])
 
     # What tests ask
 

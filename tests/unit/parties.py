@@ -15,7 +15,7 @@ from dhtnode.records import Body, Signed, open_record, sign
 from training.chain import Certificate, found
 from training.events import Plan, Work
 from training.gathering import RoundContext
-from training.messages import KINDS, Commitment, Head, Result, Vote
+from training.messages import KINDS, Commitment, Head, Result, Roster, Vote
 from training.partition import partition
 from training.roster import ordered, quorum
 from training.segments import ONE_SEGMENT
@@ -70,7 +70,7 @@ def context(identity: Identity, **round_settings: Any) -> RoundContext:
 
 
 def head_of(persons: Sequence[Identity], **changes: Any) -> Head:
-    """The head of a swarm that these people have brought to its seventh round."""
+    """The head of a swarm that these people have brought to its seventh round; nobody has a vote."""
     first = found(persons[0], SWARM, None, digest("state", 0)).head
     head = msgspec.structs.replace(
         first,
@@ -82,7 +82,8 @@ def head_of(persons: Sequence[Identity], **changes: Any) -> Head:
         accepted=(digest("accepted"),),
         results=(digest("result"),),
     )
-    return msgspec.structs.replace(head, **changes)
+    members = changes.get("members", head.members)
+    return msgspec.structs.replace(head, **{"votes": (0,) * len(members), **changes})
 
 
 def vote_for(identity: Identity, head: Head, **changes: Any) -> Signed[Vote]:
@@ -92,7 +93,7 @@ def vote_for(identity: Identity, head: Head, **changes: Any) -> Signed[Vote]:
 
 def certified(persons: Sequence[Identity], head: Head) -> Certificate:
     """A head with the votes of just a majority."""
-    return Certificate(head, tuple(vote_for(identity, head) for identity in persons[: quorum(head.members)]))
+    return Certificate(head, tuple(vote_for(identity, head) for identity in persons[: quorum(head.electors)]))
 
 
 def commit(identity: Identity, head: Head, **changes: Any) -> Signed[Commitment]:
@@ -114,6 +115,12 @@ def commit(identity: Identity, head: Head, **changes: Any) -> Signed[Commitment]
     return sign(identity, SWARM, msgspec.structs.replace(commitment, **changes))
 
 
+def roster_of(*commitments: Signed[Commitment], votes: Sequence[int] = ()) -> Roster:
+    """A list of commitments; by default, nobody has a vote."""
+    ids = tuple(commitment.id for commitment in commitments)
+    return Roster(commitments=ids, votes=tuple(votes) or (0,) * len(ids))
+
+
 def plan_of(persons: Sequence[Identity], head: Head, bandwidths: Sequence[int] | None = None) -> Plan:
     """A certified roster of these people, in roster order."""
     shares = dict(zip(ids(persons), bandwidths or [1] * len(persons), strict=True))
@@ -123,6 +130,7 @@ def plan_of(persons: Sequence[Identity], head: Head, bandwidths: Sequence[int] |
         base=head.id,
         roster=digest("roster", *members),
         commitments_N=tuple(commit(by_id(peer), head, bandwidth=shares[peer]) for peer in members),
+        votes_N=(0,) * len(members),
         ranges_N=tuple(partition(CHUNKS, [shares[peer] for peer in members])),
     )
 

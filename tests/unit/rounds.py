@@ -11,10 +11,10 @@ import msgspec
 from dhtnode.digest import digest
 from dhtnode.identity import Identity
 from dhtnode.records import Signed, sign
-from tests.unit.parties import SWARM, by_id, certified, head_of, ids, plan_of, result_of
+from tests.unit.parties import SWARM, by_id, certified, head_of, ids, plan_of, result_of, roster_of
 from training.chain import found
 from training.events import Adopt
-from training.messages import Commitment, Head, Roster, encode_value, value_digest
+from training.messages import Commitment, Head, encode_value, value_digest
 from validation.lottery import Chain
 from validation.messages import Verdict
 
@@ -27,7 +27,7 @@ def founding(founder: Identity) -> Adopt:
 def next_round(before: Head, persons: Sequence[Identity], late: Sequence[Identity] = ()) -> Adopt:
     """The round on a head: these people took part, and those who were late missed its first part."""
     plan = plan_of(persons, before)
-    roster = Roster(commitments=tuple(one.id for one in plan.commitments_N))
+    roster = roster_of(*plan.commitments_N)
     plan = replace(plan, roster=value_digest(encode_value(roster)))
     everyone = range(len(persons))
     in_time = [place for place in everyone if plan.members[place] not in ids(late)]
@@ -46,6 +46,7 @@ def next_round(before: Head, persons: Sequence[Identity], late: Sequence[Identit
         since=before.since,
         state=digest("state", before.number + 1),
         members=plan.members,
+        votes=plan.votes_N,
         tokens=before.tokens + sum(one.body.tokens for one in accepted),
         accepted=tuple(one.id for one in accepted),
         results=tuple(result.id for result in results),

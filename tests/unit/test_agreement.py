@@ -243,6 +243,68 @@ def test_a_new_leader_is_free_if_nobody_had_voted() -> None:
     assert proposed[0].body.value.endswith(b.identity.peer_id.encode())
 
 
+class TestOpinions:
+    """A value that is a matter of opinion: a leader and b like it and have voted for it, the others do not.
+
+    Five electors; view 1 belongs to b, and takes PATIENCE_S from 1.0 on.
+    """
+
+    FIRST = b"opinion"
+    EARLY_S, LATE_S = 1.1, 1.6
+
+    def after_view_0(self, me: int) -> Agreement:
+        """An elector that comes to view 1 with a, b and c: two of them have voted."""
+        a, b, c, _, _ = people(5)
+        core = agreement(people(5)[me], ids(people(5)))
+        first = [promise(a, 1, 0, self.FIRST), promise(b, 1, 0, self.FIRST), promise(c, 1)]
+        for record in (proposal(a, 0, self.FIRST), *first):
+            core.on_record(record)
+        for _ in range(2):  # the view is entered, then its clock starts
+            core.advance(1.0, lambda: None, lambda value: me < 2, self.arguable)
+        return core
+
+    def arguable(self, value: bytes) -> bool:
+        return value == self.FIRST
+
+    def led(self, core: Agreement, now_s: float) -> list[bytes]:
+        """What its leader proposes: by itself, that all stays as it was."""
+        said = core.advance(now_s, lambda: b"as it was", lambda value: True, self.arguable)
+        return [record.body.value for record in said if isinstance(record.body, Proposal)]
+
+    def votes(self, core: Agreement, now_s: float) -> bool:
+        said = core.advance(now_s, lambda: None, lambda value: value != self.FIRST, self.arguable)
+        return any(isinstance(record.body, Vote) for record in said)
+
+    def test_the_leader_does_not_hurry_with_what_few_like(self) -> None:
+        _, b, _, d, e = people(5)
+        core = self.after_view_0(1)
+        core.on_record(promise(b, 1, 0, self.FIRST))
+        assert self.led(core, self.EARLY_S) == []
+        core.on_record(promise(d, 1))
+        core.on_record(promise(e, 1))
+        assert self.led(core, self.EARLY_S) == [b"as it was"]
+
+    def test_of_two_that_are_silent_one_may_have_liked_it(self) -> None:
+        assert self.led(self.after_view_0(1), self.LATE_S) == [self.FIRST]
+
+    def test_what_may_have_been_decided_is_voted_for_by_all_in_the_end(self) -> None:
+        a, b, c, _, _ = people(5)
+        core = self.after_view_0(2)
+        shown = [promise(a, 1, 0, self.FIRST), promise(b, 1, 0, self.FIRST), promise(c, 1)]
+        core.on_record(proposal(b, 1, self.FIRST, shown))
+        assert not self.votes(core, self.EARLY_S)
+        assert self.votes(core, self.LATE_S)
+
+    def test_a_leader_that_hides_promises_forces_nobody(self) -> None:
+        a, b, c, d, e = people(5)
+        core = self.after_view_0(2)
+        core.on_record(promise(d, 1))
+        core.on_record(promise(e, 1))
+        shown = [promise(a, 1, 0, self.FIRST), promise(b, 1, 0, self.FIRST), promise(c, 1)]
+        core.on_record(proposal(b, 1, self.FIRST, shown))
+        assert not self.votes(core, self.LATE_S)
+
+
 def test_patience_doubles_with_each_view_of_a_living_majority() -> None:
     """Leaders 1, 2, ... are silent; promises of three are there at once."""
     node = Elector(people(5)[0], ids(people(5)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -254,6 +255,14 @@ def test_a_result_that_can_not_be(changes: dict[str, Any]) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         at(1).on_result(result(2, 2, **changes))
     assert (caught.value.peer, caught.value.reason) == (PLAN.members[2], "bad-result")
+
+
+def test_a_result_of_work_that_has_no_vote_is_none() -> None:
+    plan = replace(PLAN, votes_N=(0, 0, 2, 1))
+    butterfly = at(1, plan)
+    butterfly.on_result(result(2, 2, plan, included=(0, 1, 2)))
+    with pytest.raises(RemoteProtocolError, match="has a vote"):
+        butterfly.on_result(result(3, 3, plan, included=(0, 1)))
 
 
 def test_a_result_by_somebody_who_reduces_nothing() -> None:

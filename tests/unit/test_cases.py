@@ -248,6 +248,37 @@ def test_two_records_that_agree_are_no_case() -> None:
             open_case(equivocation_case(*pair).wire, SWARM)
 
 
+# Whose word makes a majority
+
+
+VOTED = msgspec.structs.replace(HEAD, votes=(2, 1, 2, 0, 0))
+"""The worker and two judges have a vote; two judges have none."""
+VOTED_BY = certified(PEOPLE[:3], VOTED)
+FALSE = [verdict(judge, base=VOTED.id) for judge in JUDGES]
+
+
+def test_a_jury_is_a_majority_of_electors() -> None:
+    opened = open_case(majority_case(VOTED_BY, TARGET, FALSE[:2]).wire, SWARM)
+    assert opened.text.endswith("2 of that round's 3 electors did it again")
+    for few in (FALSE[:1], FALSE[1:3], FALSE[:3]):
+        with pytest.raises(RemoteProtocolError):
+            open_case(majority_case(VOTED_BY, TARGET, few).wire, SWARM)
+
+
+def test_who_has_no_vote_may_doubt_and_no_more() -> None:
+    opened = Docket()
+    opened.open(Adopt(VOTED_BY, tuple(WORK), PLAN, tuple(RESULTS)), CHUNKS)
+    for one in FALSE[1:]:
+        opened.add(one)
+    trial = opened.trial(TARGET.id)
+    assert trial is not None
+    assert trial.is_doubted
+    assert trial.cases() == []
+    opened.add(FALSE[0])
+    assert [case.guilty for case in trial.cases()] == [WORKER.peer_id]
+    open_case(trial.cases()[0].wire, SWARM)
+
+
 # The docket
 
 

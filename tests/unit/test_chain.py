@@ -14,7 +14,7 @@ from dhtnode.errors import RemoteProtocolError
 from dhtnode.records import canonical, sign
 from tests.unit.parties import SWARM, certified, head_of, ids, people, vote_for
 from training.chain import NOTHING, Certificate, branch_id, found, heavier, open_certificate
-from training.messages import MAX_MEMBERS, Head, Vote, encode_value
+from training.messages import MAX_MEMBERS, WHOLE, Head, Vote, encode_value
 
 PEOPLE = people(5)
 HEAD = head_of(PEOPLE)
@@ -43,6 +43,28 @@ def test_a_majority_of_the_roster_certifies() -> None:
     assert opened.id == HEAD.id
     assert [vote.signer for vote in opened.votes] == list(ids(PEOPLE[:3]))
     assert opened.wire == GOOD.wire
+
+
+def test_a_majority_of_those_with_a_vote_certifies_and_nobody_else() -> None:
+    head = head_of(PEOPLE[:4], votes=(1, 0, 0, WHOLE))
+    assert head.electors == (PEOPLE[0].peer_id, PEOPLE[3].peer_id)
+    both = tuple(vote_for(PEOPLE[place], head) for place in (0, 3))
+    assert open_certificate(Certificate(head, both).wire, SWARM, "sender").head == head
+    assert refused(Certificate(head, both[:1])) == "bad-certificate"
+    assert refused(Certificate(head, (*both, vote_for(PEOPLE[1], head)))) == "bad-certificate"
+
+
+@pytest.mark.parametrize("votes", [(WHOLE,) * 3, (WHOLE,) * 5], ids=["few", "many"])
+def test_one_vote_for_each_member(votes: tuple[int, ...]) -> None:
+    head = head_of(PEOPLE[:4], votes=votes)
+    certificate = Certificate(head, tuple(vote_for(identity, head) for identity in PEOPLE[:4]))
+    assert refused(certificate) == "bad-certificate"
+
+
+def test_who_goes_on_alone_takes_its_vote_along() -> None:
+    head = head_of(PEOPLE[:4], votes=(1, 0, 0, WHOLE))
+    alone = [found(someone, SWARM, head, b"").head.votes for someone in people(5)]
+    assert alone == [(1,), (0,), (0,), (WHOLE,), (0,)]
 
 
 def test_all_64_members_fit() -> None:
@@ -77,6 +99,7 @@ def test_going_on_alone_keeps_state_number_and_tokens_and_adds_a_mark() -> None:
         {"marks": 1},
         {"state": bytes(32)},
         {"members": ids(PEOPLE[:3])},
+        {"votes": (WHOLE,) * 4},
         {"tokens": HEAD.tokens + 1},
         {"accepted": ()},
         {"results": (bytes(32),)},
@@ -88,7 +111,7 @@ def test_no_field_of_a_certified_head_can_be_changed(changes: dict[str, Any]) ->
 
 
 def test_every_field_is_covered_above() -> None:
-    assert len(Head.__struct_fields__) == 11
+    assert len(Head.__struct_fields__) == 12
 
 
 def test_too_few_votes() -> None:

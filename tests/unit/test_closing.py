@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -24,7 +25,17 @@ from training.events import (
     ResultFetched,
     SendPart,
 )
-from training.messages import Head, Proposal, Ready, Result, Vote, decode_value, encode_value, value_digest
+from training.messages import (
+    WHOLE,
+    Head,
+    Proposal,
+    Ready,
+    Result,
+    Vote,
+    decode_value,
+    encode_value,
+    value_digest,
+)
 from training.pace import Pace
 from training.pool import RecordPool
 from training.roster import ordered
@@ -87,6 +98,7 @@ def head_after(**changes: Any) -> Head:
         marks=HEAD.marks,
         state=AFTER,
         members=PLAN.members,
+        votes=PLAN.votes_N,
         tokens=HEAD.tokens + 4 * 80,
         accepted=tuple(commitment.id for commitment in PLAN.commitments_N),
         results=NAMES,
@@ -97,6 +109,18 @@ def head_after(**changes: Any) -> Head:
 def proposal(head: Head, leader: Identity | None = None) -> Signed[Proposal]:
     body = Proposal(round=7, base=HEAD.id, step="close", view=0, value=encode_value(head), promises=())
     return sign(leader or by_id(ELECTORS[0]), SWARM, body)
+
+
+def test_tokens_of_who_has_no_vote_make_no_branch_heavier() -> None:
+    """Its work is accepted, so it has a receipt; fork choice follows what has moved the state."""
+    plan = replace(PLAN, votes_N=(2, 1, 0, 2))
+    mine = context(by_id(ELECTORS[0]))
+    closing = Closing(mine, HEAD, RecordPool(HEAD.id), plan, Pace(mine.terms.round), 0.0)
+    head = closing._head_after(RESULTS, AFTER)
+    assert head.tokens == HEAD.tokens + 3 * 80
+    assert len(head.accepted) == 4
+    assert head.votes == (2, 1, 0, 2)
+    assert set(closing.agreement.electors) == set(head.electors)
 
 
 def ready_desk(me: str = ELECTORS[1]) -> Desk:
@@ -234,9 +258,10 @@ def test_a_majority_of_votes_is_the_outcome() -> None:
         b"garbage",
         encode_value(head_after(number=9)),
         encode_value(head_after(parent=bytes(32))),
-        encode_value(head_after(members=PLAN.members[:1])),
+        encode_value(head_after(members=PLAN.members[:1], votes=(0,))),
+        encode_value(head_after(votes=(WHOLE,) * 4)),
     ],
-    ids=["garbage", "number", "parent", "members"],
+    ids=["garbage", "number", "parent", "members", "votes"],
 )
 def test_not_even_a_dishonest_majority_makes_an_outcome_of_nonsense(value: bytes) -> None:
     desk = ready_desk()

@@ -148,7 +148,9 @@ def test_who_has_left_is_not_asked_any_more() -> None:
     heads = chain(2)
     outlook = Outlook()
     told(outlook, heads, [MILLION] * 2)
-    left = msgspec.structs.replace(heads[1], number=9, parent=heads[1].id, members=ids(PEOPLE[:2]))
+    left = msgspec.structs.replace(
+        heads[1], number=9, parent=heads[1].id, members=ids(PEOPLE[:2]), votes=(0, 0)
+    )
     outlook.adopt(left)
     assert set(outlook._said) == set(ids(PEOPLE[:2]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -24,10 +25,20 @@ from rewards.evidence import (
     verdict_entry,
 )
 from rewards.ledger import Ledger, Rules
-from tests.unit.parties import CHUNKS, SWARM, by_id, certified, commit, head_of, people, plan_of, result_of
+from tests.unit.parties import (
+    CHUNKS,
+    SWARM,
+    by_id,
+    certified,
+    commit,
+    head_of,
+    people,
+    plan_of,
+    result_of,
+    roster_of,
+)
 from training.chain import Certificate, found
-from training.events import Plan
-from training.messages import Commitment, Head, Result, Roster, encode_value, value_digest
+from training.messages import Commitment, Head, Result, encode_value, value_digest
 from validation.cases import SUBJECTS, equivocation_case, majority_case
 from validation.lottery import Chain, obliged
 from validation.messages import Verdict
@@ -35,8 +46,8 @@ from validation.messages import Verdict
 PEOPLE = people(4)
 BEFORE = head_of(PEOPLE)
 _PLAN = plan_of(PEOPLE, BEFORE, bandwidths=[1, 1, 2, 0])
-ROSTER = Roster(commitments=tuple(one.id for one in _PLAN.commitments_N))
-PLAN = Plan(BEFORE.number, BEFORE.id, value_digest(encode_value(ROSTER)), _PLAN.commitments_N, _PLAN.ranges_N)
+ROSTER = roster_of(*_PLAN.commitments_N)
+PLAN = replace(_PLAN, roster=value_digest(encode_value(ROSTER)))
 SECTION = RewardSection()
 BYTES_K = [100 + index for index in range(CHUNKS)]
 
@@ -54,6 +65,7 @@ def closed_by(*included_by_part: tuple[int, ...]) -> tuple[Certificate, tuple[Si
         number=8,
         parent=BEFORE.id,
         members=PLAN.members,
+        votes=PLAN.votes_N,
         accepted=tuple(PLAN.commitments_N[place].id for place in sorted(everywhere)),
         results=tuple(result.id for result in results),
     )

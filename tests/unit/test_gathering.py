@@ -16,10 +16,11 @@ from dhtnode.digest import digest
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
 from dhtnode.records import Body, Signed, sign
-from tests.unit.parties import SWARM, WORK, by_id, commit, context, head_of, ids, people
-from training.gathering import MAX_SHARE, Gathering, capped
+from tests.unit.parties import SWARM, WORK, by_id, commit, context, head_of, ids, people, roster_of
+from training.gathering import MAX_SHARE, Gathering, capped, shares
 from training.messages import (
     MAX_MEMBERS,
+    WHOLE,
     Commitment,
     Head,
     Leave,
@@ -76,7 +77,7 @@ class Table:
 
 
 def leader(head: Head = HEAD) -> Identity:
-    return by_id(ordered(head.members, head.state, head.number, "leader")[0])
+    return by_id(ordered(head.electors, head.state, head.number, "leader")[0])
 
 
 def follower(head: Head = HEAD) -> Identity:
@@ -202,7 +203,7 @@ def test_a_leader_that_goes_is_not_waited_for() -> None:
 
 
 def votes(table: Table, commitments: Sequence[Signed[Commitment]]) -> bool:
-    value = encode_value(Roster(commitments=tuple(commitment.id for commitment in commitments)))
+    value = encode_value(roster_of(*commitments))
     return proposes(table, value)
 
 
@@ -225,6 +226,99 @@ def voter() -> Table:
 
 def test_a_right_roster_gets_the_vote(voter: Table) -> None:
     assert votes(voter, listed(PEOPLE))
+
+
+# What members count for
+
+
+VOTED = head_of(PEOPLE, votes=(WHOLE, 1, WHOLE, 0))
+CHANGED = (WHOLE, WHOLE, WHOLE, 0)
+"""What a leader would rather have; in the order of PEOPLE, like those of VOTED."""
+
+
+def in_roster_order(votes: Sequence[int], persons: Sequence[Identity] = PEOPLE) -> tuple[int, ...]:
+    of = dict(zip(ids(persons), votes, strict=True))
+    return tuple(of[peer] for peer in in_order(persons, VOTED))
+
+
+def minded(me: Identity, votes: Sequence[int], accepts: bool = False) -> Table:
+    """A node with an opinion, that has heard everybody."""
+    table = Table(me, VOTED)
+    said = dict(zip(ids(PEOPLE), votes, strict=True))
+    table.gathering._context = replace(
+        table.context,
+        propose_votes=lambda peers, before: tuple(said.get(peer, 0) for peer in peers),
+        accept_votes=lambda peers, votes, before: accepts,
+    )
+    table.hear(*(commit(identity, VOTED) for identity in PEOPLE))
+    return table
+
+
+def votes_in(said: Sequence[Signed[Any]]) -> list[tuple[int, ...]]:
+    values = [record.body.value for record in said if isinstance(record.body, Proposal)]
+    return [decode_value(value, Roster).votes for value in values]
+
+
+def accepts(table: Table, votes: Sequence[int], persons: Sequence[Identity] = PEOPLE, view: int = 0) -> bool:
+    listed = [commit(by_id(peer), VOTED) for peer in in_order(persons, VOTED)]
+    value = encode_value(roster_of(*listed, votes=votes))
+    body = Proposal(round=7, base=VOTED.id, step="roster", view=view, value=value, promises=())
+    table.hear(sign(leader(VOTED), SWARM, body))
+    return any(isinstance(record.body, Vote) for record in table.say(1.0))
+
+
+def test_the_first_leader_says_what_it_thinks() -> None:
+    assert votes_in(minded(leader(VOTED), CHANGED).say(1.0)) == [in_roster_order(CHANGED)]
+
+
+def test_later_leaders_leave_all_votes_as_they_were() -> None:
+    first, second, _ = (by_id(peer) for peer in ordered(VOTED.electors, VOTED.state, 7, "leader"))
+    table = minded(second, CHANGED)
+    table.hear(sign(first, SWARM, Leave(round=7, base=VOTED.id)))
+    promise = Promise(round=7, base=VOTED.id, step="roster", view=1, voted_view=None, voted=None)
+    table.hear(sign(first, SWARM, promise))
+    said = [record for _ in range(2) for record in table.say(100.0)]
+    assert votes_in(said) == [in_roster_order(VOTED.votes)]
+
+
+@pytest.mark.parametrize("votes", [(0, 0, 0, WHOLE), (WHOLE, 0, 0, WHOLE), (0, 0, 0, 0)])
+def test_no_opinion_takes_the_swarm_from_most_of_its_electors(votes: tuple[int, ...]) -> None:
+    assert votes_in(minded(leader(VOTED), votes).say(1.0)) == [in_roster_order(VOTED.votes)]
+    elector = by_id(ordered(VOTED.electors, VOTED.state, 7, "leader")[-1])
+    assert not accepts(minded(elector, votes, accepts=True), in_roster_order(votes))
+
+
+def test_an_elector_refuses_no_votes_that_are_as_they_were_and_others_as_it_likes() -> None:
+    elector = by_id(ordered(VOTED.electors, VOTED.state, 7, "leader")[-1])
+    assert accepts(minded(elector, CHANGED), in_roster_order(VOTED.votes))
+    assert accepts(minded(elector, CHANGED, accepts=True), in_roster_order(CHANGED))
+    assert not accepts(minded(elector, CHANGED), in_roster_order(CHANGED))
+
+
+def test_a_roster_names_one_vote_for_each() -> None:
+    elector = by_id(ordered(VOTED.electors, VOTED.state, 7, "leader")[-1])
+    for votes in ((WHOLE,) * 3, (WHOLE,) * 5):
+        assert not accepts(minded(elector, CHANGED, accepts=True), votes)
+
+
+def test_who_has_no_vote_says_nothing() -> None:
+    assert minded(PEOPLE[3], CHANGED).say(100.0) == []
+
+
+@pytest.mark.parametrize(
+    ("offered", "votes", "carried"),
+    [
+        ((10, 20, 30, 1_000), (WHOLE, 1, WHOLE, 0), [10, 20, 30, 0]),
+        ((0, 0, 30, 30), (1, 1, 0, 0), [1, 1, 0, 0]),
+        ((10, 20, 30, 0), (0, 0, 0, 0), [10, 20, 30, 0]),
+        ((0, 0), (0, 0), [1, 1]),
+    ],
+    ids=["no vote", "no electors dialled", "nobody has a vote", "nobody dialled"],
+)
+def test_electors_alone_carry_the_reduction(
+    offered: tuple[int, ...], votes: tuple[int, ...], carried: list[int]
+) -> None:
+    assert shares(offered, votes) == carried
 
 
 def test_a_roster_may_leave_some_out(voter: Table) -> None:
@@ -299,7 +393,7 @@ def test_not_even_a_dishonest_majority_gets_one_into_a_plan_twice() -> None:
 
 
 def votes_decide(table: Table, commitments: Sequence[Signed[Commitment]]) -> bool:
-    value = encode_value(Roster(commitments=tuple(commitment.id for commitment in commitments)))
+    value = encode_value(roster_of(*commitments))
     body = Proposal(round=7, base=HEAD.id, step="roster", view=0, value=value, promises=())
     table.hear(sign(leader(), SWARM, body))
     for identity in PEOPLE[:3]:
@@ -314,7 +408,7 @@ def learned(me: Identity, delays_s: dict[Identity, float], head: Head = HEAD) ->
     for identity, delay_s in delays_s.items():
         table.hear(commit(identity, head), now_s=delay_s)
     peers = ordered(ids(list(delays_s)), head.state, head.number, "roster")
-    value = encode_value(Roster(commitments=tuple(commit(by_id(peer), head).id for peer in peers)))
+    value = encode_value(roster_of(*(commit(by_id(peer), head) for peer in peers)))
     body = Proposal(round=head.number, base=head.id, step="roster", view=0, value=value, promises=())
     table.hear(sign(leader(head), SWARM, body))
     for peer in head.members:
@@ -373,7 +467,7 @@ def test_reasons() -> None:
     assert table.gathering.reason(1.0) == "training; 0 of 4 commitments seen"
     table.hear(table.gathering.commit(WORK, 2.0))
     assert table.gathering.reason(5.0) == "waiting for 3 of 4 commitments, 15.0 s left"
-    assert table.gathering.reason(25.0) == "waiting for a majority: 1 commitments, 3 of the 4 members needed"
+    assert table.gathering.reason(25.0) == "waiting for a majority: 1 commitments, 3 of the 4 electors needed"
     table.say(25.0)
     table.hear(*(commit(identity, HEAD) for identity in PEOPLE if identity is not leader()))
     table.say(26.0)

@@ -13,7 +13,7 @@ from dhtnode.digest import digest
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
 from dhtnode.records import Body, Signed, sign
-from tests.unit.parties import SWARM, WORK, certified, commit, context, head_of, people, person
+from tests.unit.parties import SWARM, WORK, certified, commit, context, head_of, people, person, roster_of
 from training import early
 from training.chain import NOTHING, Certificate, found
 from training.events import (
@@ -35,7 +35,7 @@ from training.events import (
     Trained,
 )
 from training.member import ASK_PAUSE_S, FETCH_PAUSE_S, MAX_FETCH_PAUSE_S, OUTDATED, Member, base_of, describe
-from training.messages import Commitment, Head, Leave, Proposal, Ready, Roster, Vote, encode_value
+from training.messages import Commitment, Head, Leave, Proposal, Ready, Vote, encode_value
 from training.roster import ordered
 from training.round import Phase
 from training.sync import open_sync_reply, sync_request
@@ -365,7 +365,7 @@ def test_a_proposal_that_names_what_is_not_here_makes_us_ask_its_leader() -> Non
     here = member(PEOPLE[3])
     leader = ordered(HEAD.members, HEAD.state, HEAD.number, "leader")[0]
     identity = next(identity for identity in PEOPLE if identity.peer_id == leader)
-    value = encode_value(Roster(commitments=(commit(PEOPLE[1], HEAD).id,)))
+    value = encode_value(roster_of(commit(PEOPLE[1], HEAD)))
     body = Proposal(round=7, base=HEAD.id, step="roster", view=0, value=value, promises=())
     assert AskPeer(leader) in here.on(RecordArrived(sign(identity, SWARM, body), "somebody"), 1.0)
 

@@ -21,6 +21,7 @@ from training.messages import (
     MAX_PROPOSAL_BYTES,
     MAX_VALUE_BYTES,
     MAX_VIEW,
+    WHOLE,
     Commitment,
     Head,
     Leave,
@@ -180,7 +181,7 @@ def test_no_byte_of_a_record_can_be_changed(kind: str, place: int, flip: int) ->
 
 
 def test_values_are_the_same_after_the_wire() -> None:
-    roster = Roster(commitments=NAMES)
+    roster = Roster(commitments=NAMES, votes=(WHOLE,) * len(NAMES))
     assert decode_value(encode_value(roster), Roster) == roster
     assert decode_value(encode_value(HEAD), Head) == HEAD
 
@@ -199,15 +200,22 @@ def test_the_largest_values_fit_a_proposal_with_all_promises() -> None:
     [
         b"",
         b"\x80",
-        canonical({"commitments": []}),
-        canonical({"commitments": [bytes(31)]}),
-        canonical({"commitments": [bytes(32)] * (MAX_MEMBERS + 1)}),
-        canonical({"commitments": [bytes(32)], "more": 1}),
+        canonical({"commitments": [], "votes": []}),
+        canonical({"commitments": [bytes(31)], "votes": [0]}),
+        canonical({"commitments": [bytes(32)] * (MAX_MEMBERS + 1), "votes": [0]}),
+        canonical({"commitments": [bytes(32)], "votes": [0], "more": 1}),
+        canonical({"commitments": [bytes(32)]}),
+        canonical({"commitments": [bytes(32)], "votes": [WHOLE + 1]}),
+        canonical({"commitments": [bytes(32)], "votes": [-1]}),
+        canonical({"commitments": [bytes(32)], "votes": [0] * (MAX_MEMBERS + 1)}),
         canonical([bytes(32)]),
-        msgpack.packb({"commitments": [bytes(32)]}) + b"\x00",
+        msgpack.packb({"commitments": [bytes(32)], "votes": [0]}) + b"\x00",
         bytes(MAX_VALUE_BYTES + 1),
     ],
-    ids=["nothing", "empty", "nobody", "short", "crowd", "more", "list", "tail", "oversized"],
+    ids=[
+        *("nothing", "empty", "nobody", "short", "crowd", "more", "voteless", "heavy", "negative", "votes"),
+        *("list", "tail", "oversized"),
+    ],
 )
 def test_what_is_no_roster(value: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  whichever way it is wrong
@@ -216,7 +224,7 @@ def test_what_is_no_roster(value: bytes) -> None:
 
 def test_a_roster_is_no_head() -> None:
     with pytest.raises(ValueError, match="unknown field"):
-        decode_value(encode_value(Roster(commitments=(bytes(32),))), Head)
+        decode_value(encode_value(Roster(commitments=(bytes(32),), votes=(0,))), Head)
 
 
 @settings(max_examples=200, deadline=None)
@@ -238,6 +246,7 @@ def _others() -> dict[str, Any]:
     others: dict[str, Any] = dict.fromkeys(("number", "since", "marks", "tokens"), 99)
     others |= {field: bytes(32) for field in ("parent", "branch", "state")}
     others |= {"founder": PEOPLE[3].peer_id, "members": (PEOPLE[3].peer_id,), "accepted": (), "results": ()}
+    others["votes"] = (WHOLE,)
     return others
 
 

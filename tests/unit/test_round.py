@@ -22,6 +22,7 @@ from tests.unit.parties import (
     people,
     plan_of,
     result_of,
+    roster_of,
 )
 from training.chain import Certificate
 from training.events import (
@@ -47,7 +48,6 @@ from training.messages import (
     Leave,
     Proposal,
     Ready,
-    Roster,
     Vote,
     encode_value,
     value_digest,
@@ -87,7 +87,7 @@ def roster_records(persons: list[Identity]) -> list[Signed[Any]]:
     """Commitments of these people, and the votes that make them the roster."""
     peers = ordered(ids(persons), HEAD.state, HEAD.number, "roster")
     commitments = [commit(by_id(peer), HEAD) for peer in peers]
-    value = encode_value(Roster(commitments=tuple(commitment.id for commitment in commitments)))
+    value = encode_value(roster_of(*commitments))
     body = Proposal(round=7, base=HEAD.id, step="roster", view=0, value=value, promises=())
     vote = Vote(round=7, base=HEAD.id, step="roster", view=0, value=value_digest(value))
     votes = [sign(identity, SWARM, vote) for identity in PEOPLE[:3]]
@@ -139,7 +139,7 @@ def test_all_phases() -> None:
     player.hear(*others)
     every = {record.signer: record for record in [*others, mine]}
     peers = ordered(HEAD.members, HEAD.state, HEAD.number, "roster")
-    value = encode_value(Roster(commitments=tuple(every[peer].id for peer in peers)))
+    value = encode_value(roster_of(*(every[peer] for peer in peers)))
     proposal = Proposal(round=7, base=HEAD.id, step="roster", view=0, value=value, promises=())
     assert said(player.hear(sign(by_id(LEADERS[0]), SWARM, proposal))) == ["vote"]
     assert player.phase is Phase.ROSTER
@@ -254,7 +254,7 @@ def test_an_end_by_others_than_the_certified_roster_is_not_believed() -> None:
     player = Player(PEOPLE[3])
     player.hear(*roster_records(PEOPLE[:3]))
     liar = people(9)[8]
-    made_up, _ = outcome(player, PEOPLE[:3], members=(liar.peer_id,), tokens=2**60)
+    made_up, _ = outcome(player, PEOPLE[:3], members=(liar.peer_id,), votes=(0,), tokens=2**60)
     player.round.follow(certified([liar], made_up.head), 2.0)
     assert player.round.outcome is None
     certificate, _ = outcome(player, PEOPLE[:3])

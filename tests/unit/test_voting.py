@@ -7,12 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dhtnode.reputation import ReputationSection
+from training.messages import WHOLE
+from training.roster import weighed
 from validation.halflife import MICRO
 from validation.reputation import Opinion
-from validation.voting import FULL, acceptable, proposed, vote_of, weighed
+from validation.voting import acceptable, acceptable_votes, proposed, proposed_votes, vote_of
 
 SECTION = ReputationSection()
-votes = st.integers(0, FULL)
+votes = st.integers(0, WHOLE)
 opinions = st.none() | st.builds(
     Opinion, st.integers(0, MICRO), st.booleans(), st.sampled_from([0, 0, 0, 500, -1])
 )
@@ -36,21 +38,19 @@ def test_a_leader_proposes_what_it_thinks_and_leaves_the_rest_as_it_was() -> Non
 
 @given(votes, opinions)
 def test_an_elector_lets_its_own_proposal_pass(before: int, mine: Opinion | None) -> None:
-    for view in (0, 1):
-        assert acceptable(proposed(before, mine, SECTION, view), before, mine, SECTION)
+    assert acceptable(proposed(before, mine, SECTION), before, mine, SECTION)
 
 
-@given(votes, opinions, opinions)
-def test_after_one_view_no_difference_of_opinion_is_left_but_a_ban(
-    before: int, leader: Opinion | None, elector: Opinion | None
-) -> None:
-    vote = proposed(before, leader, SECTION, view=1)
-    leader_bans = leader is not None and leader.banned_until != 0
-    elector_bans = elector is not None and elector.banned_until != 0
-    if not leader_bans and not elector_bans:
-        assert acceptable(vote, before, elector, SECTION)
-    if elector_bans:
-        assert acceptable(vote, before, elector, SECTION) == (vote == 0)
+@given(st.lists(st.tuples(votes, votes, opinions), min_size=1, max_size=5))
+def test_a_roster_passes_if_each_of_its_votes_does(rows: list[tuple[int, int, Opinion | None]]) -> None:
+    peers = [str(number) for number in range(len(rows))]
+    votes_N, before_N, mine = zip(*rows, strict=True)
+    opinion_of = dict(zip(peers, mine, strict=True)).get
+    assert proposed_votes(peers, before_N, opinion_of, SECTION) == tuple(
+        proposed(before, one, SECTION) for _, before, one in rows
+    )
+    each = [acceptable(vote, before, one, SECTION) for vote, before, one in rows]
+    assert acceptable_votes(peers, votes_N, before_N, opinion_of, SECTION) == all(each)
 
 
 @given(votes, votes, opinions)
@@ -87,4 +87,4 @@ def test_nobody_is_lifted_by_electors_that_know_nothing_of_it() -> None:
     [((2, 1, 0), [20, 20, 0]), ((0, 0, 0), [10, 20, 30]), ((2, 2, 2), [20, 40, 60])],
 )
 def test_weights_with_votes(votes_N: tuple[int, ...], expected: list[int]) -> None:
-    assert weighed([10, 20, 30], votes_N) == expected
+    assert weighed([10, 20, 30], votes_N) == tuple(expected)

@@ -50,7 +50,9 @@ class Played:
         self.commitments = [self._commit(person) for person in people]
         order = ordered(self.members, start.state, start.number, "roster")
         by_signer = {record.signer: record for record in self.commitments}
-        roster = encode_value(Roster(commitments=tuple(by_signer[peer].id for peer in order)))
+        roster = encode_value(
+            Roster(commitments=tuple(by_signer[peer].id for peer in order), votes=(0,) * len(order))
+        )
         self.roster = self._agreed("roster", roster, start.members, "leader")
         self.head = self.head_of(order)
         self.close = self._agreed("close", encode_value(self.head), order, "close-leader")
@@ -70,6 +72,7 @@ class Played:
             marks=0,
             state=bytes([start.number + 2]) * 32,
             members=members,
+            votes=(0,) * len(members),
             tokens=start.tokens + tokens,
             accepted=(),
             results=(),

@@ -19,7 +19,7 @@ from training.events import Adopt
 from training.gathering import RoundContext
 from training.messages import Commitment, Result
 from training.segments import first_difference, segments_root
-from validation.cases import is_able
+from validation.cases import is_able, is_whole
 from validation.compare import judge
 from validation.dispute import accusation, boundary_count, seals_of
 from validation.docket import Docket, Trial
@@ -110,18 +110,29 @@ class Auditor:
     # What is done again
 
     def judge(self, trial: Trial, role: Role) -> list[NodeEffect]:
-        """Have a record judged, once, if this node is able to and may speak."""
-        target = trial.target
-        if not self._may_judge(trial) or target.id in self._roles:
+        """Have a record judged, once, if this node is able to and may speak.
+
+        Who has looked at some of a reduced part looks at the whole once it is called.
+        """
+        target, before = trial.target, self._roles.get(trial.target.id)
+        more = trial.about == "reduction" and (before, role) == ("audit", "jury")
+        if before is not None and not more:
+            return []
+        if not self._may_judge(trial) and not (more and self._is_heard(trial)):
             return []
         if role == "jury" and target.signer in self._excluded:
             return []  # there is nothing left to decide, and it opens nothing any more
         _put(self._roles, target.id, role, MAX_ROLES)
         return self._look(trial)
 
-    def _may_judge(self, trial: Trial) -> bool:
+    def _is_heard(self, trial: Trial) -> bool:
         heard = self._docket.may_judge(trial.certificate.id, self._me)
-        return heard and trial.target.signer != self._me and self._me not in trial.verdicts
+        return heard and trial.target.signer != self._me
+
+    def _may_judge(self, trial: Trial) -> bool:
+        said = trial.verdicts.get(self._me)
+        more = said is not None and not is_whole(said) and self._roles.get(trial.target.id) == "jury"
+        return self._is_heard(trial) and (said is None or more)
 
     def _look(self, trial: Trial) -> list[NodeEffect]:
         """Do again what a record is about."""
@@ -141,7 +152,7 @@ class Auditor:
                 opening = self._opening(trial, UNSEALED)
                 whole = tuple(trial.chunks)
                 drawn = looked_at(trial, opening.body.preimage)
-                return [Rereduce(trial.plan, target, opening, whole if trial.is_disputed else drawn)]
+                return [Rereduce(trial.plan, target, opening, whole if urgent else drawn)]
         return []
 
     def _replay(self, work: Signed[Commitment], urgent: bool) -> list[NodeEffect]:

@@ -12,8 +12,9 @@ equivocation  two records of one key that no honest key signs both of
 
 The majority is one of the same electors that certified the round, over votes of the same keys. What a
 case proves is what they said: whoever doubts them has all the records to ask them with. A judge is guilty
-against a majority only where all of them compared bits: a distance that is too far for one device profile
-may be near enough for another.
+against a majority only where all of them compared bits, and all the bits: a distance that is too far for
+one device profile may be near enough for another, and who has looked at a few chunks of a part can't know
+the rest.
 """
 
 from __future__ import annotations
@@ -181,13 +182,20 @@ def _opposed(one: Opening | Verdict, other: Opening | Verdict) -> bool:
     """Whether what one judge says of one record can't both be true. Who was in doubt may learn more."""
     if UNSEALED not in (one.replayed, other.replayed) and one.replayed != other.replayed:
         return True
-    outcomes = {body.outcome for body in (one, other) if isinstance(body, Verdict)}
-    return outcomes == {"pass", "fail"}
+    said = [body for body in (one, other) if isinstance(body, Verdict)]
+    if len({body.role for body in said if body.about == "reduction"}) == 2:
+        return False  # a few chunks were sound, the whole part is not
+    return {body.outcome for body in said} == {"pass", "fail"}
 
 
 def is_exact(verdict: Signed[Verdict], target: Target) -> bool:
     """Whether a verdict rests on equal bits: then an honest judge can't be mistaken."""
     return is_able(verdict.body.device, target)
+
+
+def is_whole(verdict: Signed[Verdict]) -> bool:
+    """Whether a verdict rests on all that the record is about: who has drawn a reduced part looks at some."""
+    return verdict.body.about != "reduction" or verdict.body.role == "jury"
 
 
 def is_able(device: str, target: Target) -> bool:
@@ -251,6 +259,8 @@ def _fault(
             return "a verdict of who was shown something"
         if against is not None and not is_exact(verdict, target):
             return "a verdict that rests on a distance"
+        if against is not None and verdict.body.outcome == "pass" and not is_whole(verdict):
+            return "a verdict that rests on a few chunks"
     judges = {verdict.signer for verdict in verdicts}
     if len(judges) != len(verdicts) or len(judges) < quorum(head.electors):
         return "no majority"

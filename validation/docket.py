@@ -15,7 +15,17 @@ from training.chain import Certificate
 from training.events import Adopt, Plan
 from training.messages import MAX_MEMBERS, Commitment, Result
 from training.roster import quorum
-from validation.cases import SUBJECTS, Case, Target, equivocates, fits, found_nothing, is_exact, majority_case
+from validation.cases import (
+    SUBJECTS,
+    Case,
+    Target,
+    equivocates,
+    fits,
+    found_nothing,
+    is_exact,
+    is_whole,
+    majority_case,
+)
 from validation.lottery import opens
 from validation.messages import UNSEALED, Opening, Outcome, Subject, Verdict
 
@@ -80,7 +90,9 @@ class Trial:
         if len(false) >= enough:
             found.append(majority_case(self.certificate, self.target, false[:enough]))
         exact_false = [verdict for verdict in self.saying("fail") if is_exact(verdict, self.target)]
-        exact_sound = [verdict for verdict in self.saying("pass") if is_exact(verdict, self.target)]
+        exact_sound = [
+            verdict for verdict in self.saying("pass") if is_exact(verdict, self.target) and is_whole(verdict)
+        ]
         against, in_favour = self._jury(exact_false), self._jury(exact_sound)
         if len(against) >= enough:
             shown = (self.certificate, self.target, against[:enough])
@@ -162,7 +174,8 @@ class Docket:
         if trial is None or fault:
             raise RemoteProtocolError(verdict.signer, "bad-verdict", fault or "")
         self._hold_against(trial, verdict)
-        if verdict.signer in trial.verdicts:
+        said = trial.verdicts.get(verdict.signer)
+        if said is not None and (is_whole(said) or not is_whole(verdict)):
             return None
         trial.verdicts[verdict.signer] = verdict
         return trial

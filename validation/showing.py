@@ -47,13 +47,13 @@ class Refusal(Enum):
 def shows(trial: Trial, opening: Signed[Opening], worker: str, indices: Sequence[int]) -> bool:
     """Whether an auditor has good reason to see these chunks of a worker's update.
 
-    All of a part if somebody calls the reduction false; else what its own preimage draws.
+    All of a part if somebody doubts the reduction; else what its own preimage draws.
     """
     if trial.plan is None:
         good = isinstance(trial.target.body, Commitment) and worker == trial.target.signer
     else:
         good = worker in trial.plan.members
-    if trial.is_disputed and trial.plan is not None:
+    if trial.is_doubted and trial.plan is not None:
         return good and set(indices) <= set(trial.chunks)
     return good and set(indices) <= set(looked_at(trial, opening.body.preimage))
 

@@ -192,6 +192,16 @@ def test_a_reducer_that_alters_its_part_is_out(seed: int) -> None:
     assert_out(honest, liar, "reduction")
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_who_has_looked_at_other_chunks_of_a_false_part_is_no_friend_of_the_reducer(seed: int) -> None:
+    """Three chunks, one of them false; an auditor looks at two. The witness fails if it is put out."""
+    world, [liar], honest = swarm(seed)
+    liar.bandwidth = 10_000
+    liar.miscount = miscounted
+    finish(world, honest)
+    assert_out(honest, liar, "reduction")
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_reducer_that_shows_nothing_together_with_a_sender_is_out(seed: int) -> None:
     """Nobody can tell what it reduced: neither it nor the sender whose work it replaced shows anything."""

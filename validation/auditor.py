@@ -262,6 +262,9 @@ class Auditor:
         trial = self._docket.trial(event.target)
         if trial is None or not self._may_judge(trial):
             return []
+        called = self._roles.get(event.target) == "jury"
+        if called and not event.whole and event.same is not False:
+            return []  # it was called while it looked at some; the look at the whole is on its way
         if event.same is None:
             return self._doubt_if_withheld(trial)
         return self._say(trial, "pass" if event.same else "fail")

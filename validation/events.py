@@ -70,6 +70,8 @@ class Rereduced:
     """Id of the result."""
     same: bool | None
     """Whether they are those that the reducer announced; None if a sender's were not to be had."""
+    whole: bool
+    """Whether these are all chunks of the part."""
 
 
 @dataclass(frozen=True)

@@ -172,6 +172,8 @@ class Judging:
 
     async def _rereduce(self, wish: Rereduce) -> Rereduced | None:
         plan, record = wish.plan, wish.result
+        owned = plan.ranges_N[record.body.part]
+        whole = len(wish.indices) == len(owned)
         announced = self._memory.result(plan.base, record.body.root)
         if announced is None:
             return None
@@ -180,11 +182,11 @@ class Judging:
             commitment = plan.commitments_N[place]
             chunks = await self._chunks_of(commitment, wish)
             if chunks is None:
-                return Rereduced(record.id, None)
+                return Rereduced(record.id, None, whole)
             senders.append((plan.weights[place], chunks))
         again = await self._worker.reduce(senders, wish.indices)
-        first = plan.ranges_N[record.body.part].start
-        return Rereduced(record.id, again == [announced[index - first] for index in wish.indices])
+        same = again == [announced[index - owned.start] for index in wish.indices]
+        return Rereduced(record.id, same, whole)
 
     async def _chunks_of(self, commitment: Signed[Commitment], wish: Rereduce) -> Sequence[bytes] | None:
         """What a sender committed to: own, or shown by itself or by the reducer."""

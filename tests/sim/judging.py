@@ -195,6 +195,8 @@ class Judging:
     def _rereduce(self, wish: Rereduce) -> None:
         node = self._node
         body, plan = wish.result.body, wish.plan
+        owned = plan.ranges_N[body.part]
+        whole = len(wish.indices) == len(owned)
         announced = node.results.get(body.root)
         if announced is None:
             return
@@ -203,7 +205,7 @@ class Judging:
         def take(place: int) -> Callable[[Sequence[bytes] | None], None]:
             def arrive(shown: Sequence[bytes] | None) -> None:
                 if shown is None:
-                    node.on(Rereduced(wish.result.id, None))
+                    node.on(Rereduced(wish.result.id, None, whole))
                     return
                 senders[place] = (plan.weights[place], shown)
                 if len(senders) == len(body.included):
@@ -215,8 +217,8 @@ class Judging:
             sizes = [SIZES[index] for index in wish.indices]
             ordered = [senders[place] for place in body.included]
             again = reduce_part(ordered, sizes, WIRE, node.world.terms.reduce)
-            first = plan.ranges_N[body.part].start
-            node.on(Rereduced(wish.result.id, again == [announced[i - first] for i in wish.indices]))
+            same = again == [announced[i - owned.start] for i in wish.indices]
+            node.on(Rereduced(wish.result.id, same, whole))
 
         for place in body.included:
             commitment = plan.commitments_N[place]

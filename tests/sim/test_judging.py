@@ -18,6 +18,7 @@ from tests.sim.world import World
 from training.events import Adopt
 from training.messages import Commitment
 from training.roster import quorum
+from validation import showing
 from validation.events import NodeEffect
 from validation.lottery import Chain
 from validation.messages import Verdict
@@ -193,8 +194,11 @@ def test_a_reducer_that_alters_its_part_is_out(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_who_has_looked_at_other_chunks_of_a_false_part_is_no_friend_of_the_reducer(seed: int) -> None:
-    """Three chunks, one of them false; an auditor looks at two. The witness fails if it is put out."""
+def test_who_has_looked_at_other_chunks_of_a_false_part_is_no_friend_of_the_reducer(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three chunks, one of them false; an auditor looks at one. The witness fails if it is put out."""
+    monkeypatch.setattr(showing, "LOOKED_AT", 1)
     world, [liar], honest = swarm(seed)
     liar.bandwidth = 10_000
     liar.miscount = miscounted

@@ -400,6 +400,42 @@ def test_who_was_shown_nothing_is_no_accuser() -> None:
     assert trial.cases() == []
 
 
+def on_whole(judge: Identity, outcome: str = "fail") -> Signed[Verdict]:
+    return on_part(judge, outcome, role="jury")
+
+
+def test_who_has_looked_at_some_of_a_part_has_acquitted_nobody() -> None:
+    held = docket()
+    for one in [on_part(OTHERS[0], "pass"), *(on_whole(judge) for judge in OTHERS[1:4])]:
+        held.add(one)
+    trial = held.trial(PART.id)
+    assert trial is not None
+    assert [case.charge for case in trial.cases()] == ["reduction"]
+    held.add(on_whole(OTHERS[0]))
+    assert trial.verdicts[OTHERS[0].peer_id].body.outcome == "fail", "then it has looked at all of it"
+    framed = majority_case(
+        CERTIFICATE,
+        PART,
+        [on_whole(judge) for judge in OTHERS[1:4]],
+        "acquittal",
+        on_part(OTHERS[0], "pass"),
+    )
+    with pytest.raises(RemoteProtocolError, match="a few chunks"):
+        open_case(framed.wire, SWARM)
+
+
+def test_who_has_looked_at_some_of_a_part_refutes_no_accuser() -> None:
+    held = docket()
+    for one in [on_part(OTHERS[0]), *(on_part(judge, "pass") for judge in OTHERS[1:4])]:
+        held.add(one)
+    trial = held.trial(PART.id)
+    assert trial is not None
+    assert trial.cases() == []
+    for judge in OTHERS[1:4]:
+        held.add(on_whole(judge, "pass"))
+    assert [(case.charge, case.guilty) for case in trial.cases()] == [("accusation", OTHERS[0].peer_id)]
+
+
 def test_an_audit_is_judged_by_those_who_have_the_same_device() -> None:
     held = docket()
     held.add(PASSES[0])

@@ -48,7 +48,7 @@ from training.inner import LocalRun, LocalWork, Trainer  # noqa: E402
 from training.state import State  # noqa: E402
 from training.tasks import Batch, Shard  # noqa: E402
 from training.tasks.text import Text  # noqa: E402
-from validation.canary import run_canary, tolerance_ppm  # noqa: E402
+from validation.canary import apart_ppm, run_canary, tolerance_ppm  # noqa: E402
 from validation.compare import distance_ppm, sketch  # noqa: E402
 
 PPM = 1e-6
@@ -337,7 +337,7 @@ def margins(folder: Path, honest: dict[str, Rows], reference: str) -> list[dict[
     mine = json.loads((folder / f"{reference}.json").read_text())
     found = []
     for name, rows in honest.items():
-        distance = distance_ppm(json.loads((folder / f"{name}.json").read_text()), mine)
+        distance = apart_ppm(json.loads((folder / f"{name}.json").read_text()), mine)
         for codec in CODECS:
             worst = max(max(row[codec], row[f"{codec} chunk"]) for row in rows.values())
             eps = tolerance_ppm(distance, codec)

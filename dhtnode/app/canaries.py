@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Collection
 
@@ -27,8 +28,9 @@ log = logging.getLogger(__name__)
 CANARY = "canary"
 PATIENCE_S = 120.0
 """Who is asked may have to run it first."""
-AGAIN_S = 300.0
-"""Pause before members that did not answer are asked once more. A guess."""
+AGAIN_S = 10.0
+"""Pause before members that did not answer are asked once more: who has not heard of a roster yet refuses
+those who are new in it. A guess."""
 
 
 class Canaries:
@@ -68,7 +70,8 @@ class Canaries:
         self._running = asyncio.Lock()
         self._tolerances: Tolerances | None = None
         self._known: set[str] = set()
-        self._asked_s = -AGAIN_S
+        self._learning = False
+        self._asked_s = -math.inf
 
     async def serve(self) -> None:
         """Show the own canary to whoever asks, from now on."""
@@ -77,17 +80,23 @@ class Canaries:
     def eps_ppm(self, device: str) -> int | None:
         """Tolerance towards a device in ppm; None if it is not known yet, or can't be told from a cheat."""
         known = self._tolerances.eps_ppm(device) if self._tolerances else None
-        now_s = time.monotonic()
-        if known is None and now_s - self._asked_s >= AGAIN_S and set(self._members()) - self._known:
-            self._asked_s = now_s
+        due = not self._learning and time.monotonic() - self._asked_s >= AGAIN_S
+        if known is None and due and set(self._members()) - self._known:
+            self._learning = True
             self._spawn(self._learn())
         return known
 
     async def _learn(self) -> None:
+        try:
+            await self._ask_all()
+        finally:
+            self._learning, self._asked_s = False, time.monotonic()
+
+    async def _ask_all(self) -> None:
         own = await self._canary()
         if own is None:
             return
-        self._tolerances = self._tolerances or Tolerances(own.body.sketch, self._codec)
+        self._tolerances = self._tolerances or Tolerances(own.body.sketches, self._codec)
         me = self._identity.peer_id
         await asyncio.gather(*(self._ask(peer) for peer in self._members() if peer not in {me, *self._known}))
 
@@ -124,9 +133,11 @@ class Canaries:
         async with self._running:
             if self._own is None:
                 try:
-                    sketch = await self._worker.aside(run_canary)
+                    sketches = await self._worker.aside(run_canary)
                 except DivergedError as error:
                     log.warning("the canary leads to nothing: %s", error)
                     return None
-                self._own = sign(self._identity, self._swarm_id, Canary(device=self._device, sketch=sketch))
+                self._own = sign(
+                    self._identity, self._swarm_id, Canary(device=self._device, sketches=sketches)
+                )
         return self._own

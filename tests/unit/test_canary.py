@@ -20,9 +20,12 @@ from validation.canary import (
     LEAST_PPM,
     MAX_CANARIES,
     MOST_PPM,
+    RUNS,
     STEPS,
+    TYPICAL,
     Canary,
     Tolerances,
+    apart_ppm,
     run_canary,
     tolerance_ppm,
 )
@@ -32,18 +35,19 @@ torch.set_num_threads(1)
 
 KINDS = {Canary.KIND: Canary}
 SIZE = 10**6
-MINE: Sketch = (SIZE, *(0 for _ in range(WIDTH - 1)))
+ONE: Sketch = (SIZE, *(0 for _ in range(WIDTH - 1)))
+MINE = (ONE,) * RUNS
 LEAST, MOST_APART = LEAST_PPM // GROWTH, MOST_PPM // GROWTH
 """Distances of canaries, in ppm, at which the tolerance begins to grow and after which there is none."""
 
 
 def apart(ppm: int) -> Sketch:
     """A sketch at that distance from mine."""
-    return (SIZE, ppm, *MINE[2:])
+    return (SIZE, ppm, *ONE[2:])
 
 
 def canary(person: Identity, device: str, distance_ppm: int) -> Signed[Canary]:
-    return sign(person, SWARM, Canary(device=device, sketch=apart(distance_ppm)))
+    return sign(person, SWARM, Canary(device=device, sketches=(apart(distance_ppm),) * RUNS))
 
 
 @pytest.fixture
@@ -54,21 +58,33 @@ def tolerances() -> Tolerances:
 def test_all_nodes_of_a_kind_find_the_same_and_another_swarm_another() -> None:
     shard = Text(OPTIONS).shard(TEXT, 0.1)
 
-    def run(steps: int) -> Sketch:
+    def run(steps: int) -> tuple[Sketch, ...]:
         return run_canary(Trainer(manifest(InnerSection(steps=((0, steps),))), Text(OPTIONS)), shard)
 
     first = run(STEPS)
     assert first == run(STEPS)
     assert first != run(STEPS + 1), "the manifest is part of it"
-    assert any(first)
+    assert all(any(run) for run in first)
+    assert len(set(first)) == RUNS, "each on batches of its own"
+
+
+def test_a_run_that_lies_far_apart_by_chance_does_not_count() -> None:
+    strays = RUNS - 1 - TYPICAL
+    theirs = [*(apart(10**6) for _ in range(strays)), *(apart(3) for _ in range(RUNS - strays))]
+    assert apart_ppm(theirs, MINE) == 3
+    assert apart_ppm([apart(10**6), *theirs[:-1]], MINE) > MOST_APART, "most of them are no chance"
 
 
 def test_the_record_has_room_for_every_sketch_and_for_nothing_else(tolerances: Tolerances) -> None:
     person = people(1)[0]
-    largest = sign(person, SWARM, Canary(device="x" * 80, sketch=(-MOST,) * WIDTH))
+    largest = sign(person, SWARM, Canary(device="x" * 80, sketches=((-MOST,) * WIDTH,) * RUNS))
     assert open_record(largest.wire, SWARM, KINDS, person.peer_id) == largest
-    for sketch in (MINE[1:], (*MINE, 0), (MOST + 1, *MINE[1:])):
-        bad = sign(person, SWARM, Canary(device="x", sketch=sketch))
+    for sketch in (ONE[1:], (*ONE, 0), (MOST + 1, *ONE[1:])):
+        bad = sign(person, SWARM, Canary(device="x", sketches=(sketch, *MINE[1:])))
+        with pytest.raises(RemoteProtocolError, match="schema"):
+            open_record(bad.wire, SWARM, KINDS, person.peer_id)
+    for sketches in (MINE[1:], (*MINE, ONE)):
+        bad = sign(person, SWARM, Canary(device="x", sketches=sketches))
         with pytest.raises(RemoteProtocolError, match="schema"):
             open_record(bad.wire, SWARM, KINDS, person.peer_id)
     tolerances.learn(largest)
@@ -81,11 +97,11 @@ def test_rounding_adds_no_more_than_the_tolerance_allows(codec: str) -> None:
     random = np.random.default_rng(1)
     mine = random.standard_normal(2**18).astype(np.float32)
     wire = WireSection(codec=codec)  # type: ignore[arg-type]
-    for apart_ppm in (LEAST_PPM, MOST_PPM):
-        theirs = mine + (random.standard_normal(mine.size) * apart_ppm * 1e-6).astype(np.float32)
+    for distant_ppm in (LEAST_PPM, MOST_PPM):
+        theirs = mine + (random.standard_normal(mine.size) * distant_ppm * 1e-6).astype(np.float32)
         a, b = (decode_all(encode(vector, wire), mine.size, wire) for vector in (theirs, mine))
         distance = 1e6 * float(np.linalg.norm(a - b) / np.linalg.norm(b))
-        eps = tolerance_ppm(apart_ppm // GROWTH, codec)
+        eps = tolerance_ppm(distant_ppm // GROWTH, codec)
         assert eps is not None
         assert 0.6 * eps < distance < 1.05 * eps
 

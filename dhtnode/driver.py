@@ -51,6 +51,11 @@ class Driver(Generic[E, F]):
         """The clock of all events."""
         return time.monotonic()
 
+    @property
+    def runs(self) -> bool:
+        """Whether it performs and spawns."""
+        return self._tasks is not None
+
     def post(self, event: E) -> None:
         """Let an event happen. From the loop's own thread only."""
         self._queue.put_nowait(event)

@@ -1,6 +1,7 @@
 """The composition root: the only place that knows all rooms, and nobody imports it but the CLI.
 
-node.py      puts one node together and runs it
+node.py      the life of the process: signals, daemon, start and end
+session.py   the work in the swarm: puts core and shell together and runs them
 effects.py   what each effect of the round core does in the world
 judging.py   how this node looks at others' work, and shows its own; disputes.py: where work is called false
 canaries.py  how far apart honest work on other devices may be

@@ -6,8 +6,9 @@ identity.py   the Ed25519 key and its peer id          files.py      whole-or-no
 records.py    canonical, signed records                status.py     the status document
 manifest.py   a swarm's terms, signed                  control.py    the Unix socket that answers it
 presence.py   how a member is found                    config.py     what the operator decides
-driver.py     the one event loop                       observer/     the same swarm seen by py-libp2p
-net/          the only code that knows hivemind        app/, cli/    composition root, command line
+driver.py     the one event loop                       heap.py      freed memory, given back
+net/          the only code that knows hivemind        observer/     the same swarm seen by py-libp2p
+app/, cli/    composition root, command line
 
 Imports run one way: dhtnode <- training <- validation <- rewards. Only app/, cli/ and observer/ look upward.
 """

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
+from dhtnode.heap import give_back
 from dhtnode.manifest import Manifest
 from training import outer
 from training.boundary import BadBoundaryError, Boundary, UnfitBoundaryError
@@ -252,7 +253,9 @@ class Worker:
         if halt.is_set() or self._halted.is_set() or not work.steps:
             return None
         self.speed = work.units / elapsed_s if elapsed_s else None
-        return work, Contribution.of(self._peer_id, base, work.update_U, self._manifest.terms.wire)
+        contribution = Contribution.of(self._peer_id, base, work.update_U, self._manifest.terms.wire)
+        give_back()  # what follows is waiting
+        return work, contribution
 
     def _advance_replay(self) -> None:
         """One step of the replay whose turn it is. On the training thread, like all that has a model."""

@@ -36,6 +36,7 @@ from training.messages import (
 from training.pace import Pace
 from training.partition import partition
 from training.pool import RecordPool
+from training.regard import Halves, Peers, Regard
 from training.roster import ordered, quorum, voters
 
 MAX_SHARE = 4
@@ -43,9 +44,6 @@ MAX_SHARE = 4
 must not buy the whole model. A guess."""
 
 FaultFinder = Callable[[Commitment, Head, Terms], str | None]
-Peers = Sequence[str]
-Halves = Sequence[int]
-"""Votes, in halves, one for each of the peers beside which they stand."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +61,8 @@ class RoundContext:
     """What is wrong with a commitment, or None; see `validation.commitment`."""
     link: Callable[[int], bytes]
     """This member's link of the audit lottery for a round; see `validation.lottery`."""
-    propose_votes: Callable[[Peers, Halves], Halves] = lambda peers, before: before
-    """What a leader thinks that peers should count for, from what they counted for before (0 for
-    newcomers); see `validation.voting`. By default it has no opinion."""
-    accept_votes: Callable[[Peers, Halves, Halves], bool] = lambda peers, votes, before: False
-    """Whether an elector would let votes pass that are not as they were before."""
+    regard: Regard = field(default_factory=Regard)
+    """What this node thinks of the others."""
     excluded: set[str] = field(default_factory=set)
     """Keys whose work is not taken in any more. Whoever judges adds to it while rounds run."""
 
@@ -238,7 +233,8 @@ class Gathering:
     def _votes(self, peers: Peers) -> tuple[int, ...]:
         """What this node would have peers count for: its opinion, if it is the first to lead."""
         before = self._before(peers)
-        votes = tuple(self._context.propose_votes(peers, before)) if self.agreement.view == 0 else before
+        regard = self._context.regard
+        votes = tuple(regard.proposed_votes(peers, before)) if self.agreement.view == 0 else before
         return votes if self._hands_on(peers, votes) else before
 
     def _before(self, peers: Peers) -> tuple[int, ...]:
@@ -273,7 +269,7 @@ class Gathering:
         """We vote for what is sound, if the votes in it are as they were or as we could think."""
         peers, votes = self._sound_roster(value) or ((), ())
         before = self._before(peers)
-        return bool(peers) and (votes == before or self._context.accept_votes(peers, votes, before))
+        return bool(peers) and (votes == before or self._context.regard.accepts_votes(peers, votes, before))
 
     def _arguable(self, value: bytes) -> bool:
         """Whether a sound roster changes votes: honest electors may differ in that."""

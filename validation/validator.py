@@ -61,11 +61,14 @@ class Validator:
 
     Args:
         member: what trains; its context's `excluded` is filled here.
+        witness: feeds this node's table of trust; the context's `regard` may rest on that.
         chain: this node's own, for the lottery.
         tolerance: how far apart honest work on two device profiles may be.
     """
 
-    def __init__(self, member: Member, chain: Chain, tolerance: Tolerance = _unknown) -> None:
+    def __init__(
+        self, member: Member, witness: Witness, chain: Chain, tolerance: Tolerance = _unknown
+    ) -> None:
         self.member = member
         self.cases: dict[str, Case] = {}
         """By the key that is out."""
@@ -75,7 +78,7 @@ class Validator:
         """Private data can't be replayed by anybody else."""
         self.rates = Rates(terms.audit.rate, member.context.identity.peer_id)
         self.duties = Duties(self.rates)
-        self.witness = Witness(terms.reputation, member.context.identity.peer_id)
+        self.witness = witness
         self._auditor = Auditor(member.context, self.docket, self.rates, chain, tolerance)
 
     def remember(self, cases: Iterable[Case]) -> None:

@@ -39,6 +39,7 @@ from rewards.receipts import receipts_of
 from training.events import Adopt
 from training.inner import LocalWork
 from training.member import Member, describe
+from training.messages import WHOLE
 from training.state import State
 from training.tasks import Scores
 from training.worker import Worker
@@ -239,6 +240,7 @@ class Report:
                 left_s=left_s,
                 state_digest=head.state.hex() if head else None,
                 roster=head.members if head else (),
+                votes=tuple(vote / WHOLE for vote in head.votes) if head else (),
             ),
             training=self._training(),
             traffic=TrafficPart(sent_bytes=sent, received_bytes=received, sent_by=self._sent_by()),

@@ -46,8 +46,10 @@ from validation.events import NodeEffect, NodeEvent
 from validation.exhibits import Exhibits
 from validation.lottery import Chain
 from validation.profile import device_profile
+from validation.regard import Reputed
 from validation.reopening import Reopening
 from validation.validator import Validator
+from validation.witness import Witness
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +114,7 @@ class Session:
         for base, chunks in memory.results():
             exchange.keep_result(base, chunks)
         chain = Chain(identity, swarm_id)
+        witness = Witness(terms.reputation, identity.peer_id)
         context = RoundContext(
             identity=identity,
             swarm_id=swarm_id,
@@ -120,6 +123,7 @@ class Session:
             device=device_profile(options.device),
             find_fault=find_fault,
             link=chain.link,
+            regard=Reputed(terms.reputation, witness.opinion),
         )
         member = report.member = Member(context, Driver.now_s())
         self._canaries = Canaries(
@@ -127,13 +131,14 @@ class Session:
             members=lambda: member.certificate.head.members if member.certificate else (),
             spawn=lambda work: self._driver.spawn(work),
         )
-        self._validator = validator = report.validator = Validator(member, chain, self._canaries.eps_ppm)
+        self._validator = validator = Validator(member, witness, chain, self._canaries.eps_ppm)
+        report.validator = validator
         self._standing = standing = report.standing = Standing(
             *(store, terms, swarm_id, identity.peer_id),
             parameters=trainer.shape.params,
             sizes_K=exchange.sizes_K,
         )
-        standing.restore(validator.witness, memory.cases())
+        standing.restore(witness, memory.cases())
         self._opinions = standing.opinions = Opinions(network, validator, identity, swarm_id, report.blamed)
         for case in memory.cases():
             if case.guilty == identity.peer_id:

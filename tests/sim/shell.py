@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
 from dhtnode.records import Body, Signed
-from dhtnode.reputation import ReputationSection
 from tests.sim.judging import Judging, Opened
 from tests.sim.model import SHAPE, SIZES, SWARM, WIRE, boundary_digest, update_of, walk
 from training import codec, outer
@@ -76,9 +75,10 @@ from validation.events import (
     Rereduce,
 )
 from validation.lottery import Chain
+from validation.regard import Reputed
 from validation.reputation import Opinion
 from validation.validator import Validator
-from validation.voting import acceptable_votes, proposed_votes
+from validation.witness import Witness
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -87,7 +87,6 @@ TICK_S = 0.25
 SYNC_S = 1.0
 IO_TIMEOUT_S = 2.0
 HEADS_KEPT = 3
-SECTION = ReputationSection()
 
 
 @dataclass
@@ -201,6 +200,7 @@ class Node:
         self._clock_offset_s = self.world.rng.uniform(0, 1000)
         self._forget()
         chain = Chain(self.identity, SWARM)
+        section = self.world.terms.reputation
         context = RoundContext(
             identity=self.identity,
             swarm_id=SWARM,
@@ -209,13 +209,11 @@ class Node:
             device=self.device,
             find_fault=find_fault,
             link=chain.link,
-            propose_votes=lambda peers, before: proposed_votes(peers, before, self._opinion, SECTION),
-            accept_votes=lambda peers, votes, before: acceptable_votes(
-                peers, votes, before, self._opinion, SECTION
-            ),
+            regard=Reputed(section, self._opinion),
         )
         self.member = Member(context, self.now_s)
-        self.validator = Validator(self.member, chain, self.world.tolerances.get)
+        witness = Witness(section, self.peer_id)
+        self.validator = Validator(self.member, witness, chain, self.world.tolerances.get)
         self.validator.remember(self.disk.cases.values())
         self.results.update(self.disk.results)
         genesis = self.world.genesis

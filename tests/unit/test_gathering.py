@@ -35,6 +35,7 @@ from training.messages import (
 )
 from training.pace import Pace
 from training.pool import RecordPool
+from training.regard import Halves, Peers, Regard
 from training.roster import ordered
 
 PEOPLE = people(4)
@@ -241,14 +242,26 @@ def in_roster_order(votes: Sequence[int], persons: Sequence[Identity] = PEOPLE) 
     return tuple(of[peer] for peer in in_order(persons, VOTED))
 
 
+class Minded(Regard):
+    """Has an opinion of what each should count for, and lets others' pass or not."""
+
+    def __init__(self, opinion: dict[str, int], accepts: bool) -> None:
+        self._opinion = opinion
+        self._accepts = accepts
+
+    def proposed_votes(self, peers: Peers, before: Halves) -> Halves:
+        return [self._opinion.get(peer, 0) for peer in peers]
+
+    def accepts_votes(self, peers: Peers, votes: Halves, before: Halves) -> bool:
+        return self._accepts
+
+
 def minded(me: Identity, votes: Sequence[int], accepts: bool = False) -> Table:
     """A node with an opinion, that has heard everybody."""
     table = Table(me, VOTED)
-    said = dict(zip(ids(PEOPLE), votes, strict=True))
     table.gathering._context = replace(
         table.context,
-        propose_votes=lambda peers, before: tuple(said.get(peer, 0) for peer in peers),
-        accept_votes=lambda peers, votes, before: accepts,
+        regard=Minded(dict(zip(ids(PEOPLE), votes, strict=True)), accepts),
     )
     table.hear(*(commit(identity, VOTED) for identity in PEOPLE))
     return table

@@ -143,6 +143,8 @@ class Node:
         self.device = "cpu/simulated"
         self.drift: Callable[[Vector], Vector] = lambda update: update
         """What its device makes of the same work."""
+        self.tolerance: Callable[[str], int | None] = world.tolerances.get
+        """Distance, in ppm, at which work on another device passes here."""
         self.serves = True
         """Whether others get the results that it announces."""
         self.opens = True
@@ -213,7 +215,7 @@ class Node:
         )
         self.member = Member(context, self.now_s)
         witness = Witness(section, self.peer_id)
-        self.validator = Validator(self.member, witness, chain, self.world.tolerances.get)
+        self.validator = Validator(self.member, witness, chain, self.tolerance)
         self.validator.remember(self.disk.cases.values())
         self.results.update(self.disk.results)
         genesis = self.world.genesis

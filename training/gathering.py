@@ -7,7 +7,8 @@ Electors vote for a list of commitments that they have seen themselves, and for 
 Votes are opinions, and a swarm needs one. What stayed as it was in the certified head is never refused.
 In view 0 the leader may propose what it thinks, if most electors think so, too; in later views it
 leaves all votes as they were. So a difference of opinion costs one view and never the round. Two consecutive
-electorates share a majority of the older one, and who has votes keeps some.
+electorates share a majority of the older one, and who has votes keeps some. Bans are opinions, too: a leader
+leaves out whom it has banned, if enough others are there; an elector refuses a roster for it in view 0 alone.
 """
 
 from __future__ import annotations
@@ -64,7 +65,12 @@ class RoundContext:
     regard: Regard = field(default_factory=Regard)
     """What this node thinks of the others."""
     excluded: set[str] = field(default_factory=set)
-    """Keys whose work is not taken in any more. Whoever judges adds to it while rounds run."""
+    """Keys that have proven themselves false: nobody takes their work in any more. Whoever judges adds to it
+    while rounds run."""
+
+    def is_out(self, peer: str) -> bool:
+        """Whether this node takes in nothing of a peer, be that proven to all or its own opinion."""
+        return peer in self.excluded or self.regard.shuns(peer)
 
 
 class Gathering:
@@ -192,8 +198,8 @@ class Gathering:
     def expected(self) -> set[str]:
         """Members and newcomers whose commitment is waited for: not those who go, nor who signed two."""
         ready = {record.signer for record in self._pool.of(Ready)}
-        out = self._left | self._pool.equivocators | self._context.excluded
-        return (set(self._head.members) | ready) - out
+        candidates = (set(self._head.members) | ready) - self._left - self._pool.equivocators
+        return {peer for peer in candidates if not self._context.is_out(peer)}
 
     @property
     def _left(self) -> set[str]:
@@ -206,7 +212,8 @@ class Gathering:
     @property
     def _lacks_only_its_leader(self) -> bool:
         """Whether the next leader could propose at once, and this one has said that it goes, or is out."""
-        gone = self.agreement.leader(self.agreement.view) in self._left | self._context.excluded
+        leader = self.agreement.leader(self.agreement.view)
+        gone = leader in self._left or self._context.is_out(leader)
         return gone and self._everybody_is_in and not self.agreement.has_proposal
 
     @property
@@ -219,13 +226,14 @@ class Gathering:
         return max(len(self.expected | set(self._pool.commitments)), self._enough)
 
     def _make_roster(self, now_s: float) -> bytes | None:
-        commitments = self._sound_commitments
+        commitments = self._welcome_commitments
         everybody = self.expected <= set(commitments)
         due = everybody or now_s >= self.deadline_s()
         if not due or not self._suffice(commitments):
             return None
         members, electors = self._head.members, self._head.electors
-        by_standing = sorted(commitments, key=lambda peer: (peer not in electors, peer not in members))
+        by_trust = self._context.regard.matched(commitments)
+        by_standing = sorted(by_trust, key=lambda peer: (peer not in electors, peer not in members))
         peers = ordered(by_standing[:MAX_MEMBERS], self._head.state, self._head.number, "roster")
         ids = tuple(commitments[peer].id for peer in peers)
         return encode_value(Roster(commitments=ids, votes=self._votes(peers)))
@@ -243,6 +251,13 @@ class Gathering:
     @property
     def _sound_commitments(self) -> dict[str, Signed[Commitment]]:
         return {peer: record for peer, record in self._pool.commitments.items() if self._sound(record)}
+
+    @property
+    def _welcome_commitments(self) -> dict[str, Signed[Commitment]]:
+        """Those that this node would propose: without whom it shuns, if the others are enough."""
+        sound = self._sound_commitments
+        welcome = {peer: record for peer, record in sound.items() if not self._context.regard.shuns(peer)}
+        return welcome if self._suffice(welcome) else sound
 
     def _sound(self, commitment: Signed[Commitment]) -> bool:
         if commitment.signer in self._context.excluded:
@@ -269,6 +284,8 @@ class Gathering:
         """We vote for what is sound, if the votes in it are as they were or as we could think."""
         peers, votes = self._sound_roster(value) or ((), ())
         before = self._before(peers)
+        if self.agreement.view == 0 and any(map(self._context.regard.shuns, peers)):
+            return False
         return bool(peers) and (votes == before or self._context.regard.accepts_votes(peers, votes, before))
 
     def _arguable(self, value: bytes) -> bool:

@@ -7,7 +7,7 @@ they change is decided by a majority of the electors in the first view, and left
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 Peers = Sequence[str]
 Halves = Sequence[int]
@@ -24,3 +24,11 @@ class Regard:
     def accepts_votes(self, peers: Peers, votes: Halves, before: Halves) -> bool:
         """Whether it lets votes pass that are not as they were before."""
         return False
+
+    def shuns(self, peer: str) -> bool:
+        """Whether it would take in nothing of a peer now."""
+        return False
+
+    def matched(self, peers: Iterable[str]) -> list[str]:
+        """Peers in the order in which it takes them up where there is no room for all."""
+        return sorted(peers)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from dhtnode.reputation import ReputationSection
 from training.regard import Halves, Peers, Regard
 from validation.voting import OpinionOf, acceptable_votes, proposed_votes
@@ -13,14 +15,28 @@ class Reputed(Regard):
     Args:
         section: the swarm's constants.
         opinion_of: the table's.
+        matched: the order that the table puts peers in.
     """
 
-    def __init__(self, section: ReputationSection, opinion_of: OpinionOf) -> None:
+    def __init__(
+        self,
+        section: ReputationSection,
+        opinion_of: OpinionOf,
+        matched: Callable[[Iterable[str]], list[str]],
+    ) -> None:
         self._section = section
         self._opinion_of = opinion_of
+        self._matched = matched
 
     def proposed_votes(self, peers: Peers, before: Halves) -> Halves:
         return proposed_votes(peers, before, self._opinion_of, self._section)
 
     def accepts_votes(self, peers: Peers, votes: Halves, before: Halves) -> bool:
         return acceptable_votes(peers, votes, before, self._opinion_of, self._section)
+
+    def shuns(self, peer: str) -> bool:
+        opinion = self._opinion_of(peer)
+        return opinion is not None and opinion.banned_until != 0
+
+    def matched(self, peers: Iterable[str]) -> list[str]:
+        return self._matched(peers)

@@ -4,7 +4,8 @@ Every round that closes is a draw (`lottery`): who has drawn a member's work rep
 state, who has drawn a reduced part reduces some of it again, who has drawn another's verdict replays
 what that was about. Each says what it found. If somebody doubts, all members of that round judge: a
 majority decides, and who said the opposite of it is out, be it the worker, the reducer, the accuser,
-who acquitted, or who judged without looking. A key that is out is in no roster from the next round on.
+who acquitted, or who judged without looking. A key that contradicts itself is out for good; a majority's case
+counts in each node's table of trust, and that bans (`reputation`). Who is banned is left out of rosters.
 
 Events in, effects out, as in `training.member`; those that are not about judging go through to it.
 """
@@ -48,7 +49,7 @@ from validation.showing import Refusal, Shown, open_proof, proof, shows, shows_s
 from validation.witness import Witness
 
 MAX_CASES = 512
-"""Keys that are out. Beyond it nobody is convicted any more: new keys have to become costly first."""
+"""Beyond it nobody is convicted any more: new keys have to become costly first."""
 
 
 def _unknown(_: str) -> int | None:
@@ -71,7 +72,9 @@ class Validator:
     ) -> None:
         self.member = member
         self.cases: dict[str, Case] = {}
-        """By the key that is out."""
+        """The last one against each key that was ever out."""
+        self._held: dict[bytes, Case] = {}
+        """All, by what they go by among neighbours."""
         self.docket = Docket()
         terms = member.context.terms
         self._audits = terms.data.mode == "shared" and terms.audit.rate > 0
@@ -115,9 +118,9 @@ class Validator:
     def evidence(self) -> dict[bytes, bytes]:
         """All that is held about others' work, by name: cases first.
 
-        A case goes by who is guilty: a majority has many subsets, and any one of them will do.
+        A case goes by who is guilty, and of which round: a majority has many subsets, and any will do.
         """
-        held = {digest("case-against", peer): case.wire for peer, case in self.cases.items()}
+        held = {name: case.wire for name, case in self._held.items()}
         held.update((verdict.id, verdict.wire) for verdict in self.docket.verdicts())
         return held
 
@@ -207,7 +210,8 @@ class Validator:
             seen.append(effect)
             if isinstance(effect, Adopt):
                 gone = self.member.gone(effect.certificate.head.parent)
-                self.witness.adopted(effect, None if gone is None else gone | self.cases.keys())
+                out = {peer for peer in self.cases if self.member.context.is_out(peer)}
+                self.witness.adopted(effect, None if gone is None else gone | out)
             if isinstance(effect, Adopt) and effect.accepted:
                 seen += self._on_closed(effect)
             if isinstance(effect, Blame) and effect.reason == "equivocation":
@@ -271,7 +275,7 @@ class Validator:
 
     def _on_case(self, case: Case) -> list[NodeEffect]:
         """Believe a case that rests on a round we know, or on a majority that we believe anyway."""
-        if case.charge != "equivocation":
+        if not case.is_for_good:
             head = self.member.certificate.head if self.member.certificate else None
             known = case.certificate is not None and self.docket.knows(case.certificate.id)
             trusted = head is not None and len(case.judges & set(head.electors)) >= quorum(head.electors)
@@ -284,9 +288,13 @@ class Validator:
 
     def _exclude(self, case: Case) -> bool:
         """Whether this is news."""
-        if case.guilty in self.cases or len(self.cases) >= MAX_CASES:
+        name = digest("case-against", case.guilty, "" if case.is_for_good else case.round_no)
+        if name in self._held or len(self._held) >= MAX_CASES:
             return False
-        self.cases[case.guilty] = case
+        self._held[name] = case
+        if case.guilty not in self.member.context.excluded:
+            self.cases[case.guilty] = case
         self.witness.convicted(case)
-        self.member.context.excluded.add(case.guilty)
+        if case.is_for_good:
+            self.member.context.excluded.add(case.guilty)
         return True

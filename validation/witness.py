@@ -7,7 +7,7 @@ asked through `regard`, and whom to audit follows `rates`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from dhtnode.records import Signed
 from dhtnode.reputation import ReputationSection
@@ -39,6 +39,10 @@ class Witness:
     def opinion(self, peer: str) -> Opinion | None:
         """What the table thinks of a peer now."""
         return self.table.opinion(peer)
+
+    def matched(self, peers: Iterable[str]) -> list[str]:
+        """Peers in the order that the table puts them in now."""
+        return self.table.matched(peers)
 
     def began(self, round_no: int) -> None:
         """The table has come to this round."""

@@ -80,7 +80,7 @@ class Node:
         if self._out is not None:
             raise ConfigError(
                 f"this node's key is out of the swarm: {self._out.text}; 'dhtnode audit show' has the proof. "
-                "If it did not cheat, it computes wrongly: test its memory; a new --home has a new key",
+                f"If it did not cheat, it computes wrongly: test its memory; {self._way_back(self._out)}",
                 Exit.FAILED,
             )
         failure = results[0]
@@ -198,6 +198,12 @@ class Node:
     def _on_own_conviction(self, case: Case) -> None:
         self._out = case
         self._end_now.set()
+
+    def _way_back(self, out: Case) -> str:
+        if out.is_for_good:
+            return "a new --home has a new key"
+        rounds = self._manifest.terms.reputation.ban_rounds
+        return f"its ban takes {rounds} rounds or more; started again, it waits and takes no part"
 
     def _on_daemon_death(self, died: asyncio.Future[str]) -> None:
         if not died.cancelled():

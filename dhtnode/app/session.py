@@ -123,7 +123,7 @@ class Session:
             device=device_profile(options.device),
             find_fault=find_fault,
             link=chain.link,
-            regard=Reputed(terms.reputation, witness.opinion),
+            regard=Reputed(terms.reputation, witness.opinion, witness.matched),
         )
         member = report.member = Member(context, Driver.now_s())
         self._canaries = Canaries(
@@ -140,10 +140,11 @@ class Session:
         )
         standing.restore(witness, memory.cases())
         self._opinions = standing.opinions = Opinions(network, validator, identity, swarm_id, report.blamed)
-        for case in memory.cases():
-            if case.guilty == identity.peer_id:
+        validator.remember(memory.cases())
+        against_me = [case for case in memory.cases() if case.guilty == identity.peer_id]
+        for case in against_me:
+            if case.is_for_good:
                 on_own_conviction(case)
-            validator.remember([case])
         exhibits = Exhibits(network.streams, swarm_id, wire, exchange.sizes_K)
         self._lookout: Lookout | None = None
         if terms.data.mode == "private":
@@ -168,7 +169,8 @@ class Session:
         )
         self._driver: Driver[NodeEvent, NodeEffect] = Driver(validator, self._performer.perform, Tick())
         report.on_adopted = lambda state: self._driver.spawn(self._evaluate(state))
-        report.on_own_conviction = on_own_conviction
+        if not against_me:  # who starts a banned node again wants to wait for the end of the ban
+            report.on_own_conviction = on_own_conviction
         report.on_finished = self._on_finished
 
     async def run(self) -> None:

@@ -203,6 +203,7 @@ class Node:
         self._forget()
         chain = Chain(self.identity, SWARM)
         section = self.world.terms.reputation
+        witness = Witness(section, self.peer_id)
         context = RoundContext(
             identity=self.identity,
             swarm_id=SWARM,
@@ -211,10 +212,9 @@ class Node:
             device=self.device,
             find_fault=find_fault,
             link=chain.link,
-            regard=Reputed(section, self._opinion),
+            regard=Reputed(section, self._opinion, witness.matched),
         )
         self.member = Member(context, self.now_s)
-        witness = Witness(section, self.peer_id)
         self.validator = Validator(self.member, witness, chain, self.tolerance)
         self.validator.remember(self.disk.cases.values())
         self.results.update(self.disk.results)
@@ -235,7 +235,9 @@ class Node:
         self.later(self.world.rng.random() * SYNC_S, self._sync)
 
     def _opinion(self, peer: str) -> Opinion | None:
-        return self.world.opinions(self.peer_id, peer)
+        """What the scenario says; but who is banned is banned."""
+        mine = self.validator.witness.opinion(peer) if self.validator else None
+        return mine if mine and mine.banned_until else self.world.opinions(self.peer_id, peer)
 
     def crash(self, lose_newest: bool = False) -> None:
         """End without warning; what was said is on disk, the newest head perhaps not yet."""

@@ -208,6 +208,30 @@ def test_a_new_name_costs_forty_rounds(seed: int) -> None:
     assert len(names(honest) & set(rounds(world)[-1].electors)) == 4
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_ban_ends_and_the_next_one_is_twice_as_long(seed: int) -> None:
+    section = msgspec.structs.replace(SHORT, ban_rounds=10)
+    world = trusting(seed, 5, section)
+    cheat, honest = world.lie(4), world.nodes[:4]
+    world.start()
+    lengths = []
+    for number in (1, 2):
+        cheat.cheat = SignFlip()
+        world.run_until(
+            lambda number=number: all(table(node).bans(cheat.peer_id)[0] == number for node in honest),  # type: ignore[misc]
+            2_000,
+        )
+        cheat.cheat = lambda update: update
+        out = len(rounds(world))
+        world.run_until(lambda: cheat.peer_id not in rounds(world)[-1].members, 500)
+        world.run_until(lambda: cheat.peer_id in rounds(world)[-1].members, 2_000)
+        absent = [head for head in rounds(world)[out:] if cheat.peer_id not in head.members]
+        lengths.append(len(absent))
+        assert not rounds(world)[-1].vote_of(cheat.peer_id)
+    assert section.ban_rounds // 2 <= lengths[0] <= section.ban_rounds < lengths[1] <= 2 * section.ban_rounds
+    assert banned(world) == {cheat.peer_id}
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_who_cheats_now_and_then_is_out_soon_and_its_vote_is_gone(seed: int) -> None:
     """Good until everybody trusts it, then false in every third round."""

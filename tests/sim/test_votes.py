@@ -26,6 +26,7 @@ SEEDS = range(4)
 ROUNDS = 6
 GOOD, FAIR, POOR = (Opinion(percent * 10_000, False, 0) for percent in (80, 70, 20))
 NEW = Opinion(200_000, True, 0)
+BANNED = Opinion(50_000, True, 10**6)
 
 Table = Callable[[str, str], Opinion | None]
 
@@ -129,6 +130,31 @@ def test_a_leader_that_differs_by_more_costs_one_view_and_changes_nothing(seed: 
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_whom_one_member_alone_bans_stays_in_and_no_round_is_lost(seed: int) -> None:
+    world = World(seed, 4, rounds=10)
+    world.opinions = trusts(*world.nodes)
+    world.start()
+    world.run_until(lambda: world.all_at(1), 60)
+    sour, victim = world.nodes[1].peer_id, world.nodes[2].peer_id
+    world.opinions = lambda judge, peer: BANNED if (judge, peer) == (sour, victim) else GOOD
+    world.run_until(world.done, 400)
+    for head in rounds(world)[1:]:
+        led = world.leader(world.witness.heads[head.parent])
+        assert view_before(world, head) == 0
+        assert (victim in head.members) == (led.peer_id != sour)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_whom_all_ban_is_in_no_round(seed: int) -> None:
+    world = World(seed, 4, rounds=8, min_peers=3)
+    victim = world.nodes[2].peer_id
+    world.opinions = lambda judge, peer: BANNED if peer == victim and judge != victim else GOOD
+    world.start()
+    world.run_until(world.done, 400)
+    assert not any(victim in head.members for head in rounds(world))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_leader_that_lifts_itself_and_its_friend_gets_nothing(seed: int) -> None:
     world = World(seed, 5, rounds=8, min_peers=4)
     *early, friend = world.nodes
@@ -216,7 +242,7 @@ def test_storms_of_opinions(seed: int) -> None:
 
     def opinions(judge: str, peer: str) -> Opinion | None:
         moment = random.Random(f"{seed} {judge} {peer} {int(world.now_s / 7)}")  # noqa: S311  repeatable
-        return moment.choice([None, NEW, POOR, FAIR, GOOD, GOOD, GOOD, GOOD, GOOD])
+        return moment.choice([None, NEW, POOR, FAIR, BANNED, GOOD, GOOD, GOOD, GOOD, GOOD])
 
     world.opinions = opinions
     storm.run()

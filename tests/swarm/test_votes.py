@@ -1,4 +1,4 @@
-"""Votes among real nodes: earned by work that was audited, the same for all, and none for who has just come."""
+"""Votes among real nodes: earned by audited work, the same for all, and none for who has just come."""
 
 from __future__ import annotations
 

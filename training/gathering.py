@@ -9,6 +9,8 @@ In view 0 the leader may propose what it thinks, if most electors think so, too;
 leaves all votes as they were. So a difference of opinion costs one view and never the round. Two consecutive
 electorates share a majority of the older one, and who has votes keeps some. Bans are opinions, too: a leader
 leaves out whom it has banned, if enough others are there; an elector refuses a roster for it in view 0 alone.
+A newcomer that a node has not seen pay is in no roster that it proposes, nor votes for; so later leaders, who
+must be sure of a majority, take the members of the head alone.
 """
 
 from __future__ import annotations
@@ -199,7 +201,7 @@ class Gathering:
         """Members and newcomers whose commitment is waited for: not those who go, nor who signed two."""
         ready = {record.signer for record in self._pool.of(Ready)}
         candidates = (set(self._head.members) | ready) - self._left - self._pool.equivocators
-        return {peer for peer in candidates if not self._context.is_out(peer)}
+        return {peer for peer in candidates if self._enters(peer) and not self._context.is_out(peer)}
 
     @property
     def _left(self) -> set[str]:
@@ -254,10 +256,23 @@ class Gathering:
 
     @property
     def _welcome_commitments(self) -> dict[str, Signed[Commitment]]:
-        """Those that this node would propose: without whom it shuns, if the others are enough."""
-        sound = self._sound_commitments
-        welcome = {peer: record for peer, record in sound.items() if not self._context.regard.shuns(peer)}
-        return welcome if self._suffice(welcome) else sound
+        """Those that this node would propose: without whom others may refuse, if the rest are enough."""
+        entered = self._entered_commitments
+        first, members = self.agreement.view == 0, self._head.members
+        welcome = {
+            peer: record
+            for peer, record in entered.items()
+            if not self._context.regard.shuns(peer) and (first or peer in members)
+        }
+        return welcome if self._suffice(welcome) else entered
+
+    @property
+    def _entered_commitments(self) -> dict[str, Signed[Commitment]]:
+        return {peer: record for peer, record in self._sound_commitments.items() if self._enters(peer)}
+
+    def _enters(self, peer: str) -> bool:
+        """Whether a peer is a member already, or may become one as far as this node can see."""
+        return peer in self._head.members or self._context.regard.may_enter(peer)
 
     def _sound(self, commitment: Signed[Commitment]) -> bool:
         if commitment.signer in self._context.excluded:
@@ -267,7 +282,7 @@ class Gathering:
     @property
     def is_ripe(self) -> bool:
         """Whether enough has been committed for a roster."""
-        return self._suffice(self._sound_commitments)
+        return self._suffice(self._entered_commitments)
 
     def _suffice(self, peers: Collection[str]) -> bool:
         return len(peers) >= self._enough and self._continues(peers)
@@ -284,14 +299,18 @@ class Gathering:
         """We vote for what is sound, if the votes in it are as they were or as we could think."""
         peers, votes = self._sound_roster(value) or ((), ())
         before = self._before(peers)
+        if not all(map(self._enters, peers)):
+            return False
         if self.agreement.view == 0 and any(map(self._context.regard.shuns, peers)):
             return False
         return bool(peers) and (votes == before or self._context.regard.accepts_votes(peers, votes, before))
 
     def _arguable(self, value: bytes) -> bool:
-        """Whether a sound roster changes votes: honest electors may differ in that."""
+        """Whether a sound roster changes votes, or lets in who is not seen to have paid: honest electors may
+        differ in that.
+        """
         peers, votes = self._sound_roster(value) or ((), ())
-        return votes != self._before(peers)
+        return votes != self._before(peers) or not all(map(self._enters, peers))
 
     def _sound_roster(self, value: bytes) -> tuple[tuple[str, ...], tuple[int, ...]] | None:
         """Peers and votes of a roster of commitments that we have all seen, sound, in the one right order."""

@@ -29,6 +29,10 @@ class Regard:
         """Whether it would take in nothing of a peer now."""
         return False
 
+    def may_enter(self, peer: str) -> bool:
+        """Whether it would take in a newcomer at all."""
+        return True
+
     def matched(self, peers: Iterable[str]) -> list[str]:
         """Peers in the order in which it takes them up where there is no room for all."""
         return sorted(peers)

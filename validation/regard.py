@@ -1,4 +1,4 @@
-"""What a node's table of trust answers when a round asks about peers; see `training.regard`."""
+"""What a node's table of trust, and its gate, answer when a round asks about peers; see `training.regard`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class Reputed(Regard):
         section: the swarm's constants.
         opinion_of: the table's.
         matched: the order that the table puts peers in.
+        may_enter: what the gate says of newcomers.
     """
 
     def __init__(
@@ -23,10 +24,12 @@ class Reputed(Regard):
         section: ReputationSection,
         opinion_of: OpinionOf,
         matched: Callable[[Iterable[str]], list[str]],
+        may_enter: Callable[[str], bool],
     ) -> None:
         self._section = section
         self._opinion_of = opinion_of
         self._matched = matched
+        self._may_enter = may_enter
 
     def proposed_votes(self, peers: Peers, before: Halves) -> Halves:
         return proposed_votes(peers, before, self._opinion_of, self._section)
@@ -37,6 +40,9 @@ class Reputed(Regard):
     def shuns(self, peer: str) -> bool:
         opinion = self._opinion_of(peer)
         return opinion is not None and opinion.banned_until != 0
+
+    def may_enter(self, peer: str) -> bool:
+        return self._may_enter(peer)
 
     def matched(self, peers: Iterable[str]) -> list[str]:
         return self._matched(peers)

@@ -20,16 +20,18 @@ from dhtnode.digest import digest
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.records import Body, Signed
 from training.chain import Certificate
-from training.events import Adopt, Blame, Effect, RecordArrived
+from training.events import Adopt, Blame, Effect, Publish, RecordArrived
 from training.member import Member
-from training.messages import Commitment
+from training.messages import Commitment, Ready
 from training.roster import quorum
 from validation.auditor import Auditor, Tolerance
 from validation.cases import Case, equivocates, equivocation_case
 from validation.dispute import is_named
 from validation.docket import ContradictionError, Docket
 from validation.duties import Duties
+from validation.entry import Entry, Gate
 from validation.events import (
+    Admit,
     CaseShown,
     Compared,
     Convict,
@@ -41,6 +43,7 @@ from validation.events import (
     Rereduced,
     SealsShown,
     SegmentReplayed,
+    Show,
 )
 from validation.lottery import Chain
 from validation.messages import Opening, Verdict
@@ -63,12 +66,18 @@ class Validator:
     Args:
         member: what trains; its context's `excluded` is filled here.
         witness: feeds this node's table of trust; the context's `regard` may rest on that.
+        gate: who has paid for its entry; the same holds for it.
         chain: this node's own, for the lottery.
         tolerance: how far apart honest work on two device profiles may be.
     """
 
     def __init__(
-        self, member: Member, witness: Witness, chain: Chain, tolerance: Tolerance = _unknown
+        self,
+        member: Member,
+        witness: Witness,
+        gate: Gate,
+        chain: Chain,
+        tolerance: Tolerance = _unknown,
     ) -> None:
         self.member = member
         self.cases: dict[str, Case] = {}
@@ -82,7 +91,14 @@ class Validator:
         self.rates = Rates(terms.audit.rate, member.context.identity.peer_id)
         self.duties = Duties(self.rates)
         self.witness = witness
+        self.gate = gate
+        self.entry: Signed[Entry] | None = None
+        """What this node itself shows while it is new; None if nothing is asked for."""
         self._auditor = Auditor(member.context, self.docket, self.rates, chain, tolerance)
+
+    def out(self) -> dict[str, Case]:
+        """Whose work this node takes in no more, for good or while a ban lasts, and for what."""
+        return {peer: case for peer, case in self.cases.items() if self.member.context.is_out(peer)}
 
     def remember(self, cases: Iterable[Case]) -> None:
         """Take back what was proven before a restart."""
@@ -111,16 +127,19 @@ class Validator:
                 return self._on_case(case)
             case RecordArrived(record, _) if isinstance(record.body, Verdict):
                 return self._on_verdict(cast("Signed[Verdict]", record))
+            case RecordArrived(record, _) if isinstance(record.body, Entry):
+                return self._on_entry(cast("Signed[Entry]", record))
         return self._seen(self.member.on(event, now_s))
 
     # Exchange with a neighbour: rounds as `Member` does it, and evidence beside it
 
     def evidence(self) -> dict[bytes, bytes]:
-        """All that is held about others' work, by name: cases first.
+        """All that is held about others, by name: cases first.
 
         A case goes by who is guilty, and of which round: a majority has many subsets, and any will do.
         """
         held = {name: case.wire for name, case in self._held.items()}
+        held.update(self.gate.shown())
         held.update((verdict.id, verdict.wire) for verdict in self.docket.verdicts())
         return held
 
@@ -207,11 +226,12 @@ class Validator:
         """Look at what training asks for, and judge rounds that have closed."""
         seen: list[NodeEffect] = []
         for effect in effects:
+            if isinstance(effect, Publish) and isinstance(effect.record.body, Ready) and self.entry:
+                seen.append(Show(self.entry))
             seen.append(effect)
             if isinstance(effect, Adopt):
                 gone = self.member.gone(effect.certificate.head.parent)
-                out = {peer for peer in self.cases if self.member.context.is_out(peer)}
-                self.witness.adopted(effect, None if gone is None else gone | out)
+                self.witness.adopted(effect, None if gone is None else gone | self.out().keys())
             if isinstance(effect, Adopt) and effect.accepted:
                 seen += self._on_closed(effect)
             if isinstance(effect, Blame) and effect.reason == "equivocation":
@@ -228,6 +248,12 @@ class Validator:
         for verdict in self.docket.take_waiting(certificate):
             effects += self._on_verdict(verdict)
         return effects
+
+    def _on_entry(self, entry: Signed[Entry]) -> list[NodeEffect]:
+        if self.gate.has_shown(entry.signer):
+            return []
+        fault = self.gate.on_entry(entry)
+        return [Blame(entry.signer, "bad-entry", fault)] if fault else [Admit(entry)]
 
     # Verdicts
 

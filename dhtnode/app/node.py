@@ -11,6 +11,7 @@ import logging
 import signal
 
 from dhtnode.app.dataset import dataset_from_peers, local_dataset
+from dhtnode.app.entrance import own_entry
 from dhtnode.app.joining import Joining
 from dhtnode.app.memory import Memory
 from dhtnode.app.report import Report
@@ -163,21 +164,25 @@ class Node:
             )
 
     async def _dataset_from_peers(self, network: Network, joining: Joining) -> bytes:
-        def tell(text: str) -> None:
-            self._report.starting = text
-
         watching = asyncio.create_task(joining.watch())
         try:
-            return await dataset_from_peers(self._options, network, tell)
+            return await dataset_from_peers(self._options, network, self._tell)
         finally:
             watching.cancel()
+
+    def _tell(self, text: str) -> None:
+        """What the node does before it has begun, for the status."""
+        self._report.starting = text
 
     async def _work(
         self, network: Network, joining: Joining, trainer: Trainer, worker: Worker, content: bytes
     ) -> None:
+        bits = self._manifest.terms.reputation.entry_bits
+        entry = await own_entry(self._memory, self._identity, self._swarm_id, bits, self._tell)
         session = self._session = Session(
             *(self._options, self._progress, self._store, self._memory, self._report),
             *(network, joining, trainer, worker, content),
+            entry=entry,
             leaves=self._stop_asked.is_set,
             on_own_conviction=self._on_own_conviction,
         )

@@ -360,15 +360,8 @@ class Report:
             kept=validator.duties.kept[self._peer_id] if validator else 0,
             skipped=dict(validator.duties.skipped) if validator else {},
             replay_s=self.worker.replay_s if self.worker else 0.0,
-            excluded=self._excluded(),
+            excluded={peer: case.text for peer, case in validator.out().items()} if validator else {},
         )
-
-    def _excluded(self) -> dict[str, str]:
-        """Who is out now, for good or banned, and for what."""
-        if self.validator is None:
-            return {}
-        context = self.validator.member.context
-        return {peer: case.text for peer, case in self.validator.cases.items() if context.is_out(peer)}
 
     def _standing(self) -> dict[str, Any]:
         """Trust, credits, and why."""

@@ -29,6 +29,7 @@ from dhtnode.net.chunks import serve_chunks
 from dhtnode.net.gossip import REJOIN_S
 from dhtnode.net.multiaddress import split_peer
 from dhtnode.net.network import Network
+from dhtnode.records import Signed
 from dhtnode.store import Store
 from training.chain import Certificate, found
 from training.codec import chunk_sizes
@@ -42,6 +43,7 @@ from training.state import State
 from training.worker import Worker
 from validation.cases import Case
 from validation.commitment import find_fault
+from validation.entry import Entry, Gate
 from validation.events import NodeEffect, NodeEvent
 from validation.exhibits import Exhibits
 from validation.lottery import Chain
@@ -72,6 +74,7 @@ class Session:
         trainer: made for manifest and task.
         worker: around it.
         content: the dataset.
+        entry: this node's own proof of work, if one is asked for.
         leaves: whether the user has asked the node to stop.
         on_own_conviction: told when this node's own key is out.
     """
@@ -89,6 +92,7 @@ class Session:
         worker: Worker,
         content: bytes,
         *,
+        entry: Signed[Entry] | None,
         leaves: Callable[[], bool],
         on_own_conviction: Callable[[Case], None],
     ) -> None:
@@ -114,7 +118,9 @@ class Session:
         for base, chunks in memory.results():
             exchange.keep_result(base, chunks)
         chain = Chain(identity, swarm_id)
-        witness = Witness(terms.reputation, identity.peer_id)
+        witness, gate = Witness(terms.reputation, identity.peer_id), Gate(terms.reputation.entry_bits)
+        for shown in memory.entries():
+            gate.on_entry(shown)
         context = RoundContext(
             identity=identity,
             swarm_id=swarm_id,
@@ -123,7 +129,7 @@ class Session:
             device=device_profile(options.device),
             find_fault=find_fault,
             link=chain.link,
-            regard=Reputed(terms.reputation, witness.opinion, witness.matched),
+            regard=Reputed(terms.reputation, witness.opinion, witness.matched, gate.may_enter),
         )
         member = report.member = Member(context, Driver.now_s())
         self._canaries = Canaries(
@@ -131,8 +137,8 @@ class Session:
             members=lambda: member.certificate.head.members if member.certificate else (),
             spawn=lambda work: self._driver.spawn(work),
         )
-        self._validator = validator = Validator(member, witness, chain, self._canaries.eps_ppm)
-        report.validator = validator
+        self._validator = validator = Validator(member, witness, gate, chain, self._canaries.eps_ppm)
+        report.validator, validator.entry = validator, entry
         self._standing = standing = report.standing = Standing(
             *(store, terms, swarm_id, identity.peer_id),
             parameters=trainer.shape.params,

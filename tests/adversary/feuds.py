@@ -15,9 +15,10 @@ from tests.adversary.standing import LEAST, Player, Village, honest, names
 from tests.unit.parties import SWARM, people
 from training.messages import WHOLE
 from validation.account import JUDGED
-from validation.entry import Gate, Voucher
+from validation.entry import Gate
 from validation.halflife import MICRO
 from validation.reputation import Reputation
+from validation.voucher import Voucher, Vouchers
 
 HONEST, CLIQUE = 12, 8
 """40 % of 20."""
@@ -222,16 +223,17 @@ def voucher_abuse(tells: bool = True, tries: int = 50) -> Vouched:
     """
     section = ReputationSection()
     member, *sybils = people(tries + 1)
-    gate = Gate(section, lambda _: True, lambda _: 10**12)
+    gate = Gate(section.entry_bits)
+    vouchers = Vouchers(gate, section, lambda _: True, lambda _: 10**12)
     entered = lost = 0
     for number, sybil in enumerate(sybils):
         voucher = Voucher(round=number, newcomer=sybil.peer_id, bond_micro=section.voucher_micro)
-        gate.on_voucher(sign(member, SWARM, voucher))
+        vouchers.on_voucher(sign(member, SWARM, voucher))
         if not gate.may_enter(sybil.peer_id):
             continue
         entered += 1
-        burnt = gate.on_convicted(sybil.peer_id) if tells else None
+        burnt = vouchers.on_convicted(sybil.peer_id) if tells else None
         lost += burnt.body.bond_micro if burnt else 0
         if not tells:
-            gate.on_probation_served(sybil.peer_id)
+            vouchers.on_probation_served(sybil.peer_id)
     return Vouched(entered, lost)

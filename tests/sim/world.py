@@ -31,7 +31,7 @@ from training.events import RecordArrived
 from training.messages import Head
 from training.roster import ordered
 from training.state import State
-from validation.cases import Case, open_evidence
+from validation.cases import Case, open_told
 from validation.events import CaseShown, NodeEvent
 from validation.messages import SPOKEN
 from validation.reputation import Opinion
@@ -40,7 +40,8 @@ T = TypeVar("T")
 
 NEVER_S = 86_400.0
 FIRST_DEADLINE_S = 20.0
-CONSTANTS = ReputationSection()
+CONSTANTS = ReputationSection(entry_bits=0)
+"""As by default, but nobody pays for its entry where that is not what is looked at."""
 
 
 @lru_cache(maxsize=128)
@@ -219,7 +220,7 @@ class World:
     def evidence(self, wire: bytes, sender: Node) -> NodeEvent:
         """The same for what a neighbour shows about others' work."""
         if wire not in self._evidence:
-            shown = open_evidence(wire, SWARM, sender.peer_id)
+            shown = open_told(wire, SWARM, sender.peer_id)
             self._evidence[wire] = (
                 CaseShown(shown) if isinstance(shown, Case) else RecordArrived(shown, sender.peer_id)
             )

@@ -363,7 +363,7 @@ def test_where_there_is_no_room_for_all_the_trusted_come_first() -> None:
     table.gathering._context = replace(table.context, regard=Choosy({}, accepts=True))
     table.hear(*(commit(identity, head) for identity in crowd))
     best = sorted(ids(crowd[1:]), reverse=True)[: MAX_MEMBERS - 1]
-    assert set(table.proposed(100.0) or ()) == {crowd[0].peer_id, *best}
+    assert set(table.proposed(DEADLINE_S) or ()) == {crowd[0].peer_id, *best}
 
 
 def test_who_has_no_vote_says_nothing() -> None:

@@ -15,6 +15,7 @@ from dhtnode.identity import Identity
 from tests.unit.parties import SWARM, context, ids, people, terms
 from tests.unit.rounds import history
 from training.member import Member
+from validation.entry import Gate
 from validation.lottery import Chain
 from validation.validator import Validator
 from validation.witness import Witness
@@ -61,7 +62,9 @@ class _Connected:
 
 
 def node(wire: Wire, me: Identity, blamed: list[str]) -> Opinions:
-    validator = Validator(Member(context(me), 0.0), Witness(terms().reputation, me.peer_id), Chain(me, SWARM))
+    validator = Validator(
+        Member(context(me), 0.0), Witness(terms().reputation, me.peer_id), Gate(0), Chain(me, SWARM)
+    )
     for adopted in HISTORY:
         validator.witness.adopted(adopted, set())
     validator.member.certificate = HISTORY[-1].certificate

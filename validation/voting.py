@@ -34,7 +34,7 @@ from validation.reputation import Opinion
 
 NEAR = 3
 """A first vote needs this part of the margin to spare: where trust is just enough here, it is not enough for
-some others. With 64 members, 4 of 120 rounds cost a view; without it, 20 (docs/reputation.md)."""
+some others. With 64 members, 9 of 120 rounds cost a view; without it, 20 (`feuds.consent` in the tests)."""
 
 OpinionOf = Callable[[str], Opinion | None]
 """What a node thinks of a peer; None if it knows nothing of it."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 
 import msgspec
@@ -18,6 +19,7 @@ from validation.account import JUDGED
 from validation.entry import Gate
 from validation.halflife import MICRO
 from validation.reputation import Reputation
+from validation.voting import acceptable_votes, proposed_votes
 from validation.voucher import Voucher, Vouchers
 
 HONEST, CLIQUE = 12, 8
@@ -84,6 +86,41 @@ def peace(members: int = 16, rounds: int = 300) -> Peace:
         if name != owner
     ]
     return Peace(len(village.out()), sum(votes) / len(votes), sum(rates) / len(rates))
+
+
+@dataclass(frozen=True)
+class Consent:
+    """How honest members come to one vote for all."""
+
+    changed: int
+    """Rounds that changed somebody's vote."""
+    lost: int
+    """Rounds whose first leader proposed votes that most electors refused: a view is lost."""
+    without: int
+    """Members that have no vote at the end."""
+
+
+def consent(members: int = 16, rounds: int = 120, seed: int = 1) -> Consent:
+    """Nobody attacks; some nine members lead in turn, propose what they think, and vote."""
+    village = Village(honest(members), seed, tables=9)
+    peers, owners, chance = list(village.players), list(village.tables), random.Random(seed)  # noqa: S311
+    votes: tuple[int, ...] = (0,) * members
+    changed = lost = 0
+    for _ in range(rounds):
+        village.run(1)
+        leader = village.tables[chance.choice(owners)]
+        wanted = proposed_votes(peers, votes, leader.opinion, village.section)
+        if wanted == votes:
+            continue
+        in_favour = sum(
+            acceptable_votes(peers, wanted, votes, village.tables[owner].opinion, village.section)
+            for owner in owners
+        )
+        if 2 * in_favour > len(owners):
+            votes, changed = wanted, changed + 1
+        else:
+            lost += 1
+    return Consent(changed, lost, votes.count(0))
 
 
 def badmouthing(make: type[Reputation] = Reputation, rounds: int = 200, seed: int = 1) -> Outcome:

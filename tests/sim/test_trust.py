@@ -13,10 +13,12 @@ import msgspec
 import numpy as np
 import pytest
 
+from dhtnode.records import sign
 from dhtnode.reputation import ReputationSection
 from tests.adversary.attacks import SignFlip
 from tests.adversary.standing import Gullible
 from tests.sim.history import rounds, view_before, votes
+from tests.sim.model import SWARM
 from tests.sim.shell import Node
 from tests.sim.storm import Storm
 from tests.sim.world import CONSTANTS, World
@@ -24,6 +26,7 @@ from training.codec import Vector
 from training.messages import WHOLE
 from validation.account import JUDGED
 from validation.compare import MAX_PPM
+from validation.entry import Entry
 from validation.reputation import Reputation
 
 SHORT = msgspec.structs.replace(CONSTANTS, probation_rounds=6)
@@ -285,7 +288,7 @@ def test_who_pays_for_its_entry_gets_in_though_its_first_word_is_lost(seed: int)
 def test_who_does_not_pay_is_in_no_round_and_nobody_waits_for_it() -> None:
     world = trusting(1, 6, PAID, min_peers=4, rounds=12)
     *early, poor, later = world.nodes
-    poor.pays = False
+    world.lie(4).disk.entries[poor.peer_id] = sign(poor.identity, SWARM, Entry(nonce=bytes(8)))
     for node in early:
         node.start(founder=node.index == 0)
     world.run_until(lambda: world.all_at(3, early), 300)
@@ -296,6 +299,7 @@ def test_who_does_not_pay_is_in_no_round_and_nobody_waits_for_it() -> None:
     assert not any(poor.peer_id in head.members for head in rounds(world))
     assert later.peer_id in rounds(world)[-1].members
     assert {view_before(world, head) for head in rounds(world)} == {0}
+    assert set(world.witness.blames) == {(poor.peer_id, "bad-entry")}
 
 
 def test_a_leader_that_lets_in_who_has_not_paid_loses_its_view_and_nothing_else() -> None:

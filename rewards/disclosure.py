@@ -21,7 +21,7 @@ from training.messages import Commitment, Result
 from validation.cases import Case, open_case
 from validation.messages import Verdict
 
-ENDPOINT = "evidence"
+ENDPOINT = "disclosure"
 MAX_QUESTION_BYTES = 64
 MAX_PAGE_BYTES = 256 * 1024
 """The longest record, a case of 64 members, is half as long."""

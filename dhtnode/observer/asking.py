@@ -14,7 +14,7 @@ from dhtnode.observer.sizing import ENDPOINT as CHUNKS
 from dhtnode.observer.sizing import state_bytes
 from dhtnode.presence import KEY
 from dhtnode.records import Signed
-from rewards.disclosure import ENDPOINT as EVIDENCE
+from rewards.disclosure import ENDPOINT as DISCLOSURE
 from rewards.disclosure import MAX_PAGE_BYTES, START, Place, question
 from training.chain import Certificate, open_certificate
 from training.messages import Head
@@ -80,7 +80,7 @@ class Asking:
         """The page after a place, however often the member wants to be left alone first."""
         while True:
             try:
-                return await self._request(EVIDENCE, question(place), MAX_PAGE_BYTES)
+                return await self._request(DISCLOSURE, question(place), MAX_PAGE_BYTES)
             except RefusedError:
                 await trio.sleep(PAUSE_S)
 

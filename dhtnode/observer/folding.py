@@ -36,11 +36,23 @@ T = TypeVar("T", Commitment, Verdict)
 
 @dataclass(frozen=True)
 class Model:
-    """What the ledger has to know of the model; see `sizing`."""
+    """What the ledger has to know of the model."""
 
     params: int
     update_elems: int
     """Elements of what a member sends."""
+
+    @classmethod
+    def of_state(cls, terms: Terms, length: int) -> Model | None:
+        """The model whose states have so many bytes; None if no state of the swarm has that length."""
+        moments = 0
+        if terms.inner.moments == "averaged":
+            from training.optimizer import moment_names  # only here: torch takes seconds to load
+
+            moments = len(moment_names(terms.inner))
+        vectors = 1 + (terms.outer.momentum > 0) + moments
+        params, rest = divmod(length, 4 * vectors)
+        return cls(params, params * (1 + moments)) if params and not rest else None
 
 
 class Folding:

@@ -22,7 +22,6 @@ from dhtnode.observer.client import Door, light_client
 from dhtnode.observer.evidence import Evidence
 from dhtnode.observer.folding import Folding, Model
 from dhtnode.observer.page import Seen, page
-from dhtnode.observer.sizing import model_of
 from dhtnode.observer.view import printable
 from dhtnode.presence import Presence
 from dhtnode.records import Signed, open_record
@@ -174,7 +173,7 @@ class Reading:
                 self._silence[asking.door.peer] = str(error)
                 certificate = await asking.head()
             else:
-                self._model = model_of(self._wish.manifest, length)
+                self._model = Model.of_state(self._wish.manifest.terms, length)
 
     def _page(self) -> Status:
         """Fold what was shown.

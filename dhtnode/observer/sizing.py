@@ -2,16 +2,14 @@
 
 A certified head names the digest of its state, and that is a root over the digests of the state's chunks. All
 chunks but the last have one length. So whoever is shown the digests and the last chunk, and finds that they
-lead to the root, knows the length of the whole; what it consists of follows from the manifest.
+lead to the root, knows the length of the whole; what that consists of follows from the manifest (`Model`).
 """
 
 from __future__ import annotations
 
 from dhtnode.digest import DIGEST_BYTES, leaf_digest, root_digest
 from dhtnode.errors import RemoteProtocolError, TransportError
-from dhtnode.manifest import Manifest
 from dhtnode.observer.client import Client, Door, read_exactly
-from dhtnode.observer.folding import Model
 from training.messages import Head
 from training.state import CHUNK_BYTES, state_label
 
@@ -42,19 +40,6 @@ async def state_bytes(client: Client, door: Door, protocol: str, swarm_id: bytes
         if leaf_digest(label, last, chunk) != leaves[last]:
             raise RemoteProtocolError(door.peer, "bad-chunk", f"chunk {last} of the certified state")
     return CHUNK_BYTES * last + len(chunk)
-
-
-def model_of(manifest: Manifest, length: int) -> Model | None:
-    """What a state of so many bytes consists of; None if no state of the swarm has that length."""
-    terms = manifest.terms
-    moments = 0
-    if terms.inner.moments == "averaged":
-        from training.optimizer import moment_names  # only here: torch takes seconds to load
-
-        moments = len(moment_names(terms.inner))
-    vectors = 1 + (terms.outer.momentum > 0) + moments
-    params, rest = divmod(length, 4 * vectors)
-    return Model(params, params * (1 + moments)) if params and not rest else None
 
 
 async def _answer(stream: object, door: Door, most: int, reason: str) -> bytes:

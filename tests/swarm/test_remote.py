@@ -16,7 +16,8 @@ from dhtnode.home import Home
 from dhtnode.identity import Identity
 from dhtnode.net.daemon import DaemonConfig
 from dhtnode.net.network import Network, NetworkConfig
-from dhtnode.records import canonical
+from dhtnode.net.streams import RefusedError
+from dhtnode.records import canonical, sign
 from dhtnode.store import Store
 from rewards.book import PARAMETERS, Book
 from rewards.disclosure import ENDPOINT, MAX_QUESTION_BYTES
@@ -25,12 +26,13 @@ from rewards.ledger import rules_of
 from tests.swarm.conftest import MakeSwarm
 from tests.swarm.harness import LOOPBACK, Swarm
 from training.sync import MAX_SYNC_BYTES
-from validation.appraisal import lower_median
+from validation.appraisal import Appraisal, lower_median
 from validation.messages import Verdict
 
 OBSERVER = (sys.executable, "-P", "-m", "dhtnode.observer")
 ROUNDS = 10
 SETTINGS: dict[str, object] = {"reward.epoch_rounds": 4, "reward.vesting_rounds": 3, "audit.rate": 0.5}
+NOBODY = Identity.from_seed(bytes(32)).peer_id
 
 Page = dict[str, Any]
 
@@ -131,8 +133,9 @@ def test_an_outsider_comes_to_the_same_page_as_the_node_itself(make_swarm: MakeS
 
 @asynccontextmanager
 async def liar(swarm: Swarm, key: Path, certificate: bytes, evidence: list[bytes]) -> AsyncIterator[str]:
-    """Somebody who stands on the swarm's true head and shows this evidence; its address."""
-    Identity.load_or_create(key)
+    """Somebody who stands on the swarm's true head and shows this evidence when asked again; its address."""
+    me = Identity.load_or_create(key)
+    asked = 0
     daemon = DaemonConfig(key, listen=(LOOPBACK,), relay=False, autonat=False, nat_port_map=False)
     network = await Network.start(NetworkConfig(swarm.manifest.swarm_id, daemon, check_instance=False))
 
@@ -140,11 +143,19 @@ async def liar(swarm: Swarm, key: Path, certificate: bytes, evidence: list[bytes
         return canonical({"certificate": certificate, "records": [], "evidence": []})
 
     async def shows(_: str, __: bytes) -> bytes:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise RefusedError("come again")
         return canonical({"records": evidence, "next": None})
+
+    async def thinks(_: str, __: bytes) -> bytes:
+        return sign(me, swarm.manifest.swarm_id, Appraisal(round=1, about=me.peer_id, trust=0)).wire
 
     try:
         await network.on_request("sync", MAX_SYNC_BYTES, stands)
         await network.on_request(ENDPOINT, MAX_QUESTION_BYTES, shows)
+        await network.on_request("standing", 64, thinks)
         yield network.addresses()[0]
     finally:
         await network.stop()
@@ -168,13 +179,16 @@ async def test_who_shows_forged_or_fewer_records_is_named_and_changes_nothing(
         through = ("--peer", forger, "--peer", miser, *doors(swarm, "ab"))
         mine, seen = await asyncio.to_thread(both, swarm, "b", "ab", *through)
         alone = await asyncio.to_thread(observer, swarm, "--peer", miser)
+        unknown = await asyncio.to_thread(observer, swarm, *doors(swarm, "a"), "--key", NOBODY)
     assert facts(seen) == facts(mine)
     shown = {part["peer"]: part for part in seen["outside"]["shown"]}
     by_forger, by_miser = shown[forger.rpartition("/")[2]], shown[miser.rpartition("/")[2]]
     assert by_forger["fault"].startswith("bad-signature")
     assert any(forger.rpartition("/")[2] in notice for notice in seen["notices"])
-    assert seen["rejected_by_peer"][by_forger["peer"]] == {"bad-signature": 1}
+    assert seen["rejected_by_peer"][by_forger["peer"]] == {"bad-signature": 1, "bad-appraisal": 1}
     assert (by_miser["lacking_rounds"], by_miser["fault"]) == (4, "")
-    assert alone.returncode == Exit.FAILED
-    assert alone.stderr.count("\n") == 1
-    assert "where a member stands can't be told" in alone.stderr
+    assert seen["reputation"]["of_me"]["observers"] == 1, "a's word, not the liars'"
+    for done, why in ((alone, "where a member stands can't be told"), (unknown, f"names {NOBODY}")):
+        assert done.returncode == Exit.FAILED
+        assert done.stderr.count("\n") == 1
+        assert why in done.stderr

@@ -30,7 +30,7 @@ ALL_PER_S, ALL_BURST = 8.0, 256.0
 """The same for all readers: their keys cost nothing. Guesses."""
 
 
-class Archive:
+class Disclosing:
     """Answers from the node's store.
 
     Args:

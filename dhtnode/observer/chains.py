@@ -8,7 +8,7 @@ what tells them apart is who stands on it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cmp_to_key
 
 from dhtnode.errors import RemoteProtocolError
@@ -48,17 +48,26 @@ def chain_fault(heads: Mapping[bytes, Certificate], newest: bytes) -> str | None
 
 
 class Chosen:
-    """The chain that is taken for the swarm's: that on which most members stand, then the heavier one.
+    """The chain that is taken for the swarm's.
+
+    That on which most of the members stand that the user has named, then most of all that were asked, then
+    the heavier one. Whom a liar names as the other members may be the liar again.
 
     Args:
         heads: certificates by id.
         stands: the head of each member that was asked.
+        named: members that the user has named.
 
     Raises:
         RemoteProtocolError: reason `bad-chain`: no member has shown a sound one.
     """
 
-    def __init__(self, heads: Mapping[bytes, Certificate], stands: Mapping[str, Certificate]) -> None:
+    def __init__(
+        self,
+        heads: Mapping[bytes, Certificate],
+        stands: Mapping[str, Certificate],
+        named: Collection[str] = (),
+    ) -> None:
         self.faults: dict[str, RemoteProtocolError] = {}
         """Members that stand on a chain which honest ones do not make."""
         values = {id_: one.head for id_, one in heads.items()}
@@ -70,22 +79,24 @@ class Chosen:
             else:
                 chains[peer] = followed_over_gaps(values, certificate.id)
         if not chains:
-            raise next(
-                iter(self.faults.values()), RemoteProtocolError("", "bad-chain", "nobody has shown one")
-            )
+            nothing = RemoteProtocolError("", "bad-chain", "nobody has shown one")
+            raise next(iter(self.faults.values()), nothing)
         on_chain = {peer: {*chain.values(), stands[peer].id} for peer, chain in chains.items()}
         beside = {
-            peer: [other for other in chains if stands[other].id in ids or stands[peer].id in on_chain[other]]
+            peer: {other for other in chains if stands[other].id in ids or stands[peer].id in on_chain[other]}
             for peer, ids in on_chain.items()
         }
         """Who stands on the same chain as each, be it some rounds before or after."""
-        most = max(map(len, beside.values()))
-        best = [peer for peer in chains if len(beside[peer]) == most]
         by_weight = cmp_to_key(_compared)
-        leading = max(best, key=lambda peer: by_weight(stands[peer]))
+        leading = max(
+            chains,
+            key=lambda peer: (len(beside[peer] & set(named)), len(beside[peer]), by_weight(stands[peer])),
+        )
         self.newest = stands[leading]
         self.followed = chains[leading]
         """For each closed round that is known, the id of the head that it ended with."""
+        self.ids = on_chain[leading]
+        """Of all its heads."""
         self.elsewhere = [peer for peer in chains if peer not in beside[leading]]
         """Members on another chain: the swarm is parted, or they lie."""
 

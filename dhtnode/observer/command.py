@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -114,9 +115,12 @@ def _show_page(terms: Manifest, doors: tuple[Door, ...], key: str, *, as_json: b
 
     status = read_page(Wish(terms, doors, key))
     if as_json:
-        _write(msgspec.json.format(msgspec.json.encode(document(status)), indent=2).decode())
-    else:
-        Console().print(status_view(status))
+        _write(json.dumps(document(status), indent=2))  # amounts that liars name may exceed 64 bits
+        return
+    console = Console()
+    with console.capture() as shown:
+        console.print(status_view(status))
+    _write(shown.get().rstrip("\n"))
 
 
 def _tell_json(sighting: Sighting) -> None:

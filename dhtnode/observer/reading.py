@@ -7,7 +7,7 @@ decides what is seen. Each is asked in a task of its own; one that fails, or lie
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -35,7 +35,6 @@ MAX_PRESENCES = 1024
 PATIENCE_S = 300.0
 """For all that one member shows; what came until then counts. A guess: 600 pages, 150 MB."""
 SIZE_TRIES = 5
-"""A member holds three states; while rounds close, the newest moves on."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +68,12 @@ class Reading:
         self._answered: set[str] = set()
         self._presences: dict[str, Signed[Presence]] = {}
         self._opinions: dict[str, Signed[Appraisal]] = {}
-        self._model: Model | None = None
+        self._lengths: dict[bytes, int] = {}
+        """Of the states of heads, by the head's id."""
         self._faults: list[RemoteProtocolError] = []
         self._silence: dict[str, str] = {}
         """What a member has not answered last, in one line."""
+        self._cut_short = ""
 
     async def run(self) -> Status:
         """Raises as `read_page`."""
@@ -88,12 +89,13 @@ class Reading:
                 for door in self._wish.doors:
                     visit(door)
         except TransportError as error:
-            raise ConfigError(f"{error}; look through another member with --peer", Exit.NETWORK) from error
+            self._cut_short = str(error)
         if not self._answered:
-            why = next(iter([*self._silence.values(), *map(_told, self._faults)]))
+            told = [self._cut_short, *self._silence.values(), *map(_told, self._faults)]
+            why = printable(next(filter(None, told)))
             raise ConfigError(
-                f"no member answers: {printable(why)}; check that it runs this swarm and "
-                "that its port can be reached, or name another member with --peer",
+                f"no member answers: {why}; check that it runs this swarm and that its port can be reached, "
+                "or name another member with --peer",
                 Exit.NETWORK,
             )
         return self._page()
@@ -106,8 +108,9 @@ class Reading:
             if certificate is None:
                 return
             with self._heeding(peer):
-                self._meet(await asking.presences())
-                for door in self._doors(certificate):
+                wanted = (self._wish.key, *certificate.head.members)
+                self._meet(await asking.presences(), wanted)
+                for door in filter(None, map(self._door, wanted)):
                     visit(door)
             with self._heeding(peer):
                 if peer != self._wish.key:  # its own word on itself is not asked
@@ -144,9 +147,10 @@ class Reading:
         except RemoteProtocolError as error:
             self._faults.append(error)
 
-    def _meet(self, entries: dict[str, bytes]) -> None:
-        """Note who is present. Who keeps an entry is not to blame for it."""
-        for peer, wire in sorted(entries.items())[:MAX_PRESENCES]:
+    def _meet(self, entries: dict[str, bytes], wanted: Collection[str]) -> None:
+        """Note who is present, those that are wanted first. Who keeps an entry is not to blame for it."""
+        ordered = sorted(entries.items(), key=lambda entry: (entry[0] not in wanted, entry[0]))
+        for peer, wire in ordered[:MAX_PRESENCES]:
             with self._heeding(peer):
                 record = open_record(wire, self._swarm_id, {Presence.KIND: Presence}, peer)
                 if record.signer != peer:
@@ -155,25 +159,35 @@ class Reading:
                 if known is None or known.body.made_at_s < record.body.made_at_s:
                     self._presences[peer] = record
 
-    def _doors(self, certificate: Certificate) -> Iterator[Door]:
-        """Ways to the key and to the members of a head, as far as they are known."""
-        for peer in (self._wish.key, *certificate.head.members):
-            door = _door(self._presences[peer]) if peer in self._presences else None
-            if door is not None:
-                yield door
+    def _door(self, peer: str) -> Door | None:
+        """A way to a member that this client can go, if one is known."""
+        presence = self._presences.get(peer)
+        for address in presence.body.addresses if presence else ():
+            if "/tcp/" not in address:
+                continue
+            try:
+                door = Door.parse(address)
+            except ConfigError:
+                continue
+            if door.peer == peer:
+                return door
+        return None
 
     async def _measure(self, asking: Asking, certificate: Certificate) -> None:
-        """How large the model is, unless that is known."""
-        for _ in range(SIZE_TRIES):
-            if self._model is not None:
+        """How long the state of a member's head is. It holds three of them: while rounds close, they move on.
+
+        Raises:
+            TransportError: it does not show any.
+        """
+        for tries_left in reversed(range(SIZE_TRIES)):
+            if certificate.id in self._lengths:
                 return
             try:
-                length = await asking.state_bytes(certificate.head)
-            except TransportError as error:
-                self._silence[asking.door.peer] = str(error)
+                self._lengths[certificate.id] = await asking.state_bytes(certificate.head)
+            except TransportError:
+                if not tries_left:
+                    raise
                 certificate = await asking.head()
-            else:
-                self._model = Model.of_state(self._wish.manifest.terms, length)
 
     def _page(self) -> Status:
         """Fold what was shown.
@@ -182,13 +196,15 @@ class Reading:
             ConfigError: see `read_page`.
         """
         wish, evidence = self._wish, self._evidence
-        if self._model is None:
-            raise self._useless("nobody shows how large the certified state is")
         try:
-            chosen = Chosen(evidence.heads, evidence.stands)
+            chosen = Chosen(evidence.heads, evidence.stands, {door.peer for door in wish.doors})
         except RemoteProtocolError as error:
             raise self._useless(_told(error)) from error
-        folding = Folding(evidence, chosen, wish.manifest.terms, self._model)
+        lengths = {length for id_, length in self._lengths.items() if id_ in chosen.ids}
+        model = Model.of_state(wish.manifest.terms, max(lengths, default=0))
+        if model is None:
+            raise self._useless("nobody shows how large the certified state is")
+        folding = Folding(evidence, chosen, wish.manifest.terms, model)
         members = set(chosen.newest.head.members)
         if not folding.rounds and chosen.newest.head.number:
             raise self._useless("nobody shows all records of any round")
@@ -208,7 +224,8 @@ class Reading:
         return page(wish.manifest, wish.key, evidence, chosen, folding, seen)
 
     def _useless(self, reason: str) -> ConfigError:
-        first = next(iter([*map(_told, self._faults), *self._silence.values()]), reason)
+        told = [self._cut_short, *map(_told, self._faults), *self._silence.values()]
+        first = next(filter(None, told), reason)
         more = "" if first == reason else f" ({first})"
         return ConfigError(
             f"where a member stands can't be told: {reason}{more}; look through others with --peer",
@@ -216,6 +233,8 @@ class Reading:
         )
 
     def _notices(self, chosen: Chosen) -> Iterator[str]:
+        if self._cut_short:
+            yield f"not all was read: {self._cut_short}"
         yield from (f"no answer: {reason}" for reason in self._silence.values())
         for error in (*self._faults, *chosen.faults.values()):
             yield f"no honest peer sends this: {_told(error)}"
@@ -228,17 +247,3 @@ class Reading:
 
 def _told(error: RemoteProtocolError) -> str:
     return f"{error.peer or 'nobody'}: {error.reason}: {error.detail}"
-
-
-def _door(presence: Signed[Presence]) -> Door | None:
-    """A way to a member that this client can go; None if it names none."""
-    for address in presence.body.addresses:
-        if "/tcp/" not in address:
-            continue
-        try:
-            door = Door.parse(address)
-        except ConfigError:
-            continue
-        if door.peer == presence.signer:
-            return door
-    return None

@@ -101,7 +101,7 @@ def test_late_work_and_verdicts_on_verdicts_are_booked_as_a_node_books_them(stor
     assert len(seen.receipts(LATE.peer_id)) == 3, "not the round that it was late in"
 
 
-@settings(max_examples=10)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(st.integers(0, 2), min_size=len(ALL) + 3, max_size=len(ALL) + 3))
 def test_what_one_member_holds_back_another_shows(given_to: list[int]) -> None:
     everything: list[Shown] = [*ALL, *verdicts()]
@@ -248,6 +248,14 @@ def test_a_made_up_chain_of_more_tokens_loses_against_where_more_members_stand()
     assert chosen.newest.id == HISTORY[-1].certificate.id
     assert chosen.elsewhere == [WORKER.peer_id]
     assert folded(evidence).entries.root == folded(shown_by(ALL)).entries.root
+
+
+def test_members_that_a_liar_made_up_do_not_outweigh_those_that_the_user_has_named() -> None:
+    made_up = records_of(history(9, STRANGERS))
+    evidence = shown_by(ALL, made_up, made_up, made_up)
+    assert Chosen(evidence.heads, evidence.stands).elsewhere == [ME.peer_id]
+    chosen = Chosen(evidence.heads, evidence.stands, {ME.peer_id})
+    assert chosen.newest.id == HISTORY[-1].certificate.id
 
 
 def test_members_some_rounds_apart_stand_on_one_chain() -> None:

@@ -234,18 +234,22 @@ trio.run(main)
 """
 
 
-def test_a_member_that_breaks_libp2p_itself_is_one_clear_line(make_swarm: MakeSwarm) -> None:
+@pytest.mark.parametrize("mode", [(), ("--watch",)])
+def test_a_member_that_breaks_libp2p_itself_is_one_clear_line(
+    make_swarm: MakeSwarm, mode: tuple[str, ...]
+) -> None:
     swarm = make_swarm()
     with subprocess.Popen([sys.executable, "-P", "-c", BROKEN_PEER], stdout=subprocess.PIPE) as peer:
         assert peer.stdout is not None
         address = peer.stdout.readline().decode().strip()
-        command = [*OBSERVER, str(swarm.manifest_path), "--peer", address, "--watch"]
+        command = [*OBSERVER, str(swarm.manifest_path), "--peer", address, *mode]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         peer.kill()
     assert done.returncode == Exit.NETWORK
     assert done.stderr.count("\n") == 1
-    assert "can't read what a member sends" in done.stderr
-    assert "rejected   nothing" in done.stdout  # the summary comes all the same
+    if mode:  # a page asks for little, and may be told that this is not served before the rest comes
+        assert "can't read what a member sends" in done.stderr
+        assert "rejected   nothing" in done.stdout  # the summary comes all the same
 
 
 def test_it_runs_without_torch_and_without_hivemind() -> None:

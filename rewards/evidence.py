@@ -161,6 +161,32 @@ def followed_chain(heads: Mapping[bytes, Head], newest: bytes) -> dict[int, byte
     return followed
 
 
+def followed_over_gaps(heads: Mapping[bytes, Head], newest: bytes) -> dict[int, bytes]:
+    """As `followed_chain`, and what is known behind heads that are missing.
+
+    Within one branch only one head of each number is ever certified (any two majorities share an honest
+    elector), so behind a gap the heads of the same branch are followed. What lies before the founding of a
+    branch is not followed if that founding is missing.
+    """
+    followed: dict[int, bytes] = {}
+    start: bytes | None = newest
+    while start is not None:
+        stretch = followed_chain(heads, start)
+        followed = stretch | followed
+        start = _behind(heads[stretch[min(stretch)]], heads) if stretch else None
+    return followed
+
+
+def _behind(head: Head, heads: Mapping[bytes, Head]) -> bytes | None:
+    """The newest known head of the same branch behind a gap, if there is one."""
+    earlier = {
+        one.number: id_
+        for id_, one in heads.items()
+        if one.branch == head.branch and one.number < head.number - 1
+    }
+    return earlier[max(earlier)] if earlier and head.parent not in heads else None
+
+
 def _round_fault(
     head: Head, commitments_N: Sequence[Signed[Commitment]], results: Sequence[Signed[Result]]
 ) -> str | None:

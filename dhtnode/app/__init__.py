@@ -12,6 +12,7 @@ dataset.py   where the node's data comes from
 memory.py    what survives a crash
 report.py    the node's account of itself
 standing.py  ledger and table of trust; opinions.py: what others think of this node
+disclosing.py shows anybody the records behind the ledger
 """
 
 from __future__ import annotations

@@ -22,13 +22,12 @@ from dhtnode.records import Signed, open_record
 from dhtnode.reward import PPM
 from dhtnode.status import OfMePart, ReputationPart, RewardsPart, TrustPart, WhyPart
 from dhtnode.store import Store, StoredRecord
-from rewards.accounts import TERMS
 from rewards.book import PARAMETERS, Book
 from rewards.entries import Entry, raw_key
 from rewards.evidence import ClosedRound, case_entry, close_round, round_entries, verdict_entry
 from rewards.heads import Heads
 from rewards.ledger import rules_of
-from rewards.ownership import shares_ppm
+from rewards.statement import WHY_ROUNDS, account_of, changes_of
 from training.chain import Certificate
 from training.codec import chunk_bytes
 from training.events import Adopt
@@ -44,8 +43,6 @@ from validation.witness import Witness
 
 log = logging.getLogger(__name__)
 
-WHY_ROUNDS = 16
-"""Rounds whose changes of credits are listed."""
 WHY_KEPT = 20
 _BOOKS = "reputation.books"
 
@@ -245,28 +242,8 @@ class Standing:
         if self._account is None:
             key, followed = raw_key(self._me), self._heads.followed
             ledger = self._book.ledger(followed, (key, max(0, self._number - WHY_ROUNDS)))
-            balances = {one.key: one for one in ledger.balances(max(self._number, ledger.next_round))}
-            shares = shares_ppm({one.key: one.vested for one in balances.values() if one.vested})
-            mine = balances.get(key)
             missing = sum(
                 round_no not in followed or round_no not in self._booked for round_no in range(self._number)
             )
-            part = RewardsPart(
-                by_term=dict(zip(TERMS, mine.by_term if mine else (0,) * len(TERMS), strict=True)),
-                vested=mine.vested if mine else 0,
-                stake=mine.stake if mine else 0,
-                ownership_ppm=shares.get(key, 0),
-                missing_rounds=missing,
-            )
-            changes = [
-                WhyPart(
-                    round=change.round,
-                    change=f"{change.amount / PPM:+,.6f} credits",
-                    cause=change.reason,
-                    record=change.record.hex(),
-                )
-                for change in reversed(ledger.changes)
-                if change.round >= self._number - WHY_ROUNDS
-            ]
-            self._account = part, changes
+            self._account = account_of(ledger, key, self._number, missing), changes_of(ledger, self._number)
         return self._account

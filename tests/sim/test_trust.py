@@ -1,7 +1,6 @@
 """Votes that follow from the tables which nodes keep themselves: nothing here is told what to think.
 
-With `SHORT` a member has to be seen for six rounds instead of 45 before it counts; all else is as by
-default. A crash takes a simulated node's table with it: it knows nobody for a whole probation, and leaves
+A crash takes a simulated node's table with it: it knows nobody for a whole probation, and leaves
 votes as they are.
 """
 
@@ -13,45 +12,29 @@ import msgspec
 import numpy as np
 import pytest
 
-from dhtnode.records import sign
 from dhtnode.reputation import ReputationSection
 from tests.adversary.attacks import SignFlip
 from tests.adversary.standing import Gullible
 from tests.sim.history import rounds, view_before, votes
-from tests.sim.model import SWARM
 from tests.sim.shell import Node
 from tests.sim.storm import Storm
+from tests.sim.trusting import SHORT, names, trusting
 from tests.sim.world import CONSTANTS, World
 from training.codec import Vector
 from training.messages import WHOLE
 from validation.account import JUDGED
 from validation.compare import MAX_PPM
-from validation.entry import Entry
 from validation.reputation import Reputation
 
-SHORT = msgspec.structs.replace(CONSTANTS, probation_rounds=6)
 MOST_INFLUENCE = 2.3
 LEAST_COST = 40
 """Rounds that a new name costs."""
 MADE_UP = "cpu/made-up"
 
 
-def trusting(
-    seed: int, nodes: int, section: ReputationSection, min_peers: int | None = None, rounds: int = 1_000
-) -> World:
-    """A world in which nodes think what their tables say."""
-    world = World(seed, nodes, rounds, min_peers, people=100 * seed, reputation=section)
-    world.opinions = world.by_table
-    return world
-
-
 def table(node: Node) -> Reputation:
     assert node.validator is not None
     return node.validator.witness.table
-
-
-def names(nodes: Iterable[Node]) -> set[str]:
-    return {node.peer_id for node in nodes}
 
 
 def halves(world: World, nodes: Iterable[Node]) -> list[int]:
@@ -265,61 +248,4 @@ def test_storms_over_tables(seed: int) -> None:
         storm.world.terms, reputation=msgspec.structs.replace(CONSTANTS, probation_rounds=1)
     )
     storm.world.opinions = storm.world.by_table
-    storm.run()
-
-
-PAID = msgspec.structs.replace(SHORT, entry_bits=6)
-
-
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_who_pays_for_its_entry_gets_in_though_its_first_word_is_lost(seed: int) -> None:
-    world = trusting(seed, 5, PAID, min_peers=4, rounds=20)
-    world.weather.loss = 0.2
-    *early, late = world.nodes
-    for node in early:
-        node.start(founder=node.index == 0)
-    world.run_until(lambda: world.all_at(3, early), 300)
-    late.start()
-    world.run_until(world.done, 600)
-    assert any(votes(head).get(late.peer_id) for head in rounds(world))
-    assert all(set(node.disk.entries) >= names(world.nodes) - {node.peer_id} for node in world.nodes)
-
-
-def test_who_does_not_pay_is_in_no_round_and_nobody_waits_for_it() -> None:
-    world = trusting(1, 6, PAID, min_peers=4, rounds=12)
-    *early, poor, later = world.nodes
-    world.lie(4).disk.entries[poor.peer_id] = sign(poor.identity, SWARM, Entry(nonce=bytes(8)))
-    for node in early:
-        node.start(founder=node.index == 0)
-    world.run_until(lambda: world.all_at(3, early), 300)
-    poor.start()
-    world.run_until(lambda: world.all_at(6, [*early, poor]), 300)
-    later.start()
-    world.run_until(world.done, 300)
-    assert not any(poor.peer_id in head.members for head in rounds(world))
-    assert later.peer_id in rounds(world)[-1].members
-    assert {view_before(world, head) for head in rounds(world)} == {0}
-    assert set(world.witness.blames) == {(poor.peer_id, "bad-entry")}
-
-
-def test_a_leader_that_lets_in_who_has_not_paid_loses_its_view_and_nothing_else() -> None:
-    world = trusting(2, 5, PAID, min_peers=4, rounds=12)
-    *early, poor = world.nodes
-    poor.pays = False
-    liar = world.lie(1)
-    for node in early:
-        node.start(founder=node.index == 0)
-    assert liar.validator is not None
-    liar.validator.gate.let_in(poor.peer_id, liar.disk.entries[liar.peer_id])
-    world.run_until(lambda: world.all_at(1, early), 300)
-    poor.start()
-    world.run_until(world.done, 600)
-    assert not any(poor.peer_id in head.members for head in rounds(world))
-    assert any(view_before(world, head) for head in rounds(world)), "the liar has led a round"
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_storms_where_entry_has_to_be_paid_for(seed: int) -> None:
-    storm = Storm(seed)
-    storm.world.terms = msgspec.structs.replace(storm.world.terms, reputation=PAID)
     storm.run()

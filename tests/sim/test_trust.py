@@ -18,10 +18,11 @@ from tests.adversary.standing import Gullible
 from tests.sim.history import rounds, view_before, votes
 from tests.sim.shell import Node
 from tests.sim.storm import Storm
+from tests.sim.test_dishonest import forged, says
 from tests.sim.trusting import SHORT, names, trusting
 from tests.sim.world import CONSTANTS, World
 from training.codec import Vector
-from training.messages import WHOLE
+from training.messages import WHOLE, Commitment
 from validation.account import JUDGED
 from validation.compare import MAX_PPM
 from validation.reputation import Reputation
@@ -216,6 +217,24 @@ def test_a_ban_ends_and_the_next_one_is_twice_as_long(seed: int) -> None:
         assert not rounds(world)[-1].vote_of(cheat.peer_id)
     assert section.ban_rounds // 2 <= lengths[0] <= section.ban_rounds < lengths[1] <= 2 * section.ban_rounds
     assert banned(world) == {cheat.peer_id}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_who_contradicts_itself_does_not_come_back(seed: int) -> None:
+    section = msgspec.structs.replace(SHORT, ban_rounds=2)
+    world = trusting(seed, 5, section)
+    liar, honest = world.lie(4), world.nodes[:4]
+    world.start()
+    world.run_until(lambda: world.all_at(3), 300)
+    says(liar, Commitment, lambda record: [record, forged(liar, record, loss_micro=1)])
+    world.run_until(lambda: liar.peer_id in world.witness.cases, 300)
+    liar.twist = lambda effect: [effect]
+    out = max(world.numbers(honest)) + 1
+    world.run_until(lambda: world.all_at(out + 12, honest), 1_000)
+    late = [head for head in rounds(world) if head.number > out]
+    assert late
+    assert not any(liar.peer_id in head.members for head in late)
+    assert all(node.validator and liar.peer_id in node.validator.out() for node in honest)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

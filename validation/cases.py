@@ -32,6 +32,7 @@ from dhtnode.records import Body, Signed, canonical, open_record, parse_canonica
 from training.chain import MAX_CERTIFICATE_BYTES, Certificate, open_certificate
 from training.messages import MAX_MEMBERS, Commitment, Head, Result
 from training.roster import quorum
+from validation.entry import Entry
 from validation.messages import NOT_SHOWN, UNSEALED, Opening, Outcome, Subject, Verdict, same_bits
 
 Target = Signed[Commitment] | Signed[Result] | Signed[Verdict]
@@ -54,6 +55,7 @@ _CASE_START = b"\x93"
 """A list of three in msgpack."""
 _TARGETS: dict[str, type[Body]] = {kind.KIND: kind for kind in (Commitment, Result, Verdict)}
 _PAIRS: dict[str, type[Body]] = {**_TARGETS, Opening.KIND: Opening}
+_TOLD: dict[str, type[Verdict | Entry]] = {Verdict.KIND: Verdict, Entry.KIND: Entry}
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,11 @@ class Case:
     @cached_property
     def id(self) -> bytes:
         return digest("case", self.wire)
+
+    @property
+    def is_for_good(self) -> bool:
+        """Whether its key is out for ever: it needs nobody's word."""
+        return self.charge == "equivocation"
 
     @property
     def judges(self) -> set[str]:
@@ -224,6 +231,13 @@ def open_evidence(wire: bytes, swarm_id: bytes, sender: str) -> Case | Signed[Ve
     if wire[:1] == _CASE_START:
         return open_case(wire, swarm_id, sender)
     return open_record(wire, swarm_id, {Verdict.KIND: Verdict}, sender)
+
+
+def open_told(wire: bytes, swarm_id: bytes, sender: str) -> Case | Signed[Verdict | Entry]:
+    """Check what a neighbour tells beside the rounds: evidence, or an entry. Raises as `open_evidence`."""
+    if wire[:1] == _CASE_START:
+        return open_case(wire, swarm_id, sender)
+    return open_record(wire, swarm_id, _TOLD, sender)
 
 
 def _open_pair(shown: bytes | None, wires: list[bytes], swarm_id: bytes, sender: str) -> Case:

@@ -4,7 +4,8 @@ Every round that closes is a draw (`lottery`): who has drawn a member's work rep
 state, who has drawn a reduced part reduces some of it again, who has drawn another's verdict replays
 what that was about. Each says what it found. If somebody doubts, all members of that round judge: a
 majority decides, and who said the opposite of it is out, be it the worker, the reducer, the accuser,
-who acquitted, or who judged without looking. A key that is out is in no roster from the next round on.
+who acquitted, or who judged without looking. A key that contradicts itself is out for good; a majority's case
+counts in each node's table of trust, and that bans (`reputation`). Who is banned is left out of rosters.
 
 Events in, effects out, as in `training.member`; those that are not about judging go through to it.
 """
@@ -19,16 +20,18 @@ from dhtnode.digest import digest
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.records import Body, Signed
 from training.chain import Certificate
-from training.events import Adopt, Blame, Effect, RecordArrived
+from training.events import Adopt, Blame, Effect, Publish, RecordArrived
 from training.member import Member
-from training.messages import Commitment
+from training.messages import Commitment, Ready
 from training.roster import quorum
 from validation.auditor import Auditor, Tolerance
 from validation.cases import Case, equivocates, equivocation_case
 from validation.dispute import is_named
 from validation.docket import ContradictionError, Docket
 from validation.duties import Duties
+from validation.entry import Entry, Gate
 from validation.events import (
+    Admit,
     CaseShown,
     Compared,
     Convict,
@@ -40,6 +43,7 @@ from validation.events import (
     Rereduced,
     SealsShown,
     SegmentReplayed,
+    Show,
 )
 from validation.lottery import Chain
 from validation.messages import Opening, Verdict
@@ -48,7 +52,7 @@ from validation.showing import Refusal, Shown, open_proof, proof, shows, shows_s
 from validation.witness import Witness
 
 MAX_CASES = 512
-"""Keys that are out. Beyond it nobody is convicted any more: new keys have to become costly first."""
+"""Beyond it nobody is convicted any more: new keys have to become costly first."""
 
 
 def _unknown(_: str) -> int | None:
@@ -61,22 +65,40 @@ class Validator:
 
     Args:
         member: what trains; its context's `excluded` is filled here.
+        witness: feeds this node's table of trust; the context's `regard` may rest on that.
+        gate: who has paid for its entry; the same holds for it.
         chain: this node's own, for the lottery.
         tolerance: how far apart honest work on two device profiles may be.
     """
 
-    def __init__(self, member: Member, chain: Chain, tolerance: Tolerance = _unknown) -> None:
+    def __init__(
+        self,
+        member: Member,
+        witness: Witness,
+        gate: Gate,
+        chain: Chain,
+        tolerance: Tolerance = _unknown,
+    ) -> None:
         self.member = member
         self.cases: dict[str, Case] = {}
-        """By the key that is out."""
+        """The last one against each key that was ever out."""
+        self._held: dict[bytes, Case] = {}
+        """All, by what they go by among neighbours."""
         self.docket = Docket()
         terms = member.context.terms
         self._audits = terms.data.mode == "shared" and terms.audit.rate > 0
         """Private data can't be replayed by anybody else."""
         self.rates = Rates(terms.audit.rate, member.context.identity.peer_id)
         self.duties = Duties(self.rates)
-        self.witness = Witness(terms.reputation, member.context.identity.peer_id)
+        self.witness = witness
+        self.gate = gate
+        self.entry: Signed[Entry] | None = None
+        """What this node itself shows while it is new; None if nothing is asked for."""
         self._auditor = Auditor(member.context, self.docket, self.rates, chain, tolerance)
+
+    def out(self) -> dict[str, Case]:
+        """Whose work this node takes in no more, for good or while a ban lasts, and for what."""
+        return {peer: case for peer, case in self.cases.items() if self.member.context.is_out(peer)}
 
     def remember(self, cases: Iterable[Case]) -> None:
         """Take back what was proven before a restart."""
@@ -105,16 +127,19 @@ class Validator:
                 return self._on_case(case)
             case RecordArrived(record, _) if isinstance(record.body, Verdict):
                 return self._on_verdict(cast("Signed[Verdict]", record))
+            case RecordArrived(record, _) if isinstance(record.body, Entry):
+                return self._on_entry(cast("Signed[Entry]", record))
         return self._seen(self.member.on(event, now_s))
 
     # Exchange with a neighbour: rounds as `Member` does it, and evidence beside it
 
     def evidence(self) -> dict[bytes, bytes]:
-        """All that is held about others' work, by name: cases first.
+        """All that is held about others, by name: cases first.
 
-        A case goes by who is guilty: a majority has many subsets, and any one of them will do.
+        A case goes by who is guilty, and of which round: a majority has many subsets, and any will do.
         """
-        held = {digest("case-against", peer): case.wire for peer, case in self.cases.items()}
+        held = {name: case.wire for name, case in self._held.items()}
+        held.update(self.gate.shown())
         held.update((verdict.id, verdict.wire) for verdict in self.docket.verdicts())
         return held
 
@@ -201,10 +226,12 @@ class Validator:
         """Look at what training asks for, and judge rounds that have closed."""
         seen: list[NodeEffect] = []
         for effect in effects:
+            if isinstance(effect, Publish) and isinstance(effect.record.body, Ready) and self.entry:
+                seen.append(Show(self.entry))
             seen.append(effect)
             if isinstance(effect, Adopt):
                 gone = self.member.gone(effect.certificate.head.parent)
-                self.witness.adopted(effect, None if gone is None else gone | self.cases.keys())
+                self.witness.adopted(effect, None if gone is None else gone | self.out().keys())
             if isinstance(effect, Adopt) and effect.accepted:
                 seen += self._on_closed(effect)
             if isinstance(effect, Blame) and effect.reason == "equivocation":
@@ -221,6 +248,12 @@ class Validator:
         for verdict in self.docket.take_waiting(certificate):
             effects += self._on_verdict(verdict)
         return effects
+
+    def _on_entry(self, entry: Signed[Entry]) -> list[NodeEffect]:
+        if self.gate.has_shown(entry.signer):
+            return []
+        fault = self.gate.on_entry(entry)
+        return [Blame(entry.signer, "bad-entry", fault)] if fault else [Admit(entry)]
 
     # Verdicts
 
@@ -268,7 +301,7 @@ class Validator:
 
     def _on_case(self, case: Case) -> list[NodeEffect]:
         """Believe a case that rests on a round we know, or on a majority that we believe anyway."""
-        if case.charge != "equivocation":
+        if not case.is_for_good:
             head = self.member.certificate.head if self.member.certificate else None
             known = case.certificate is not None and self.docket.knows(case.certificate.id)
             trusted = head is not None and len(case.judges & set(head.electors)) >= quorum(head.electors)
@@ -281,9 +314,13 @@ class Validator:
 
     def _exclude(self, case: Case) -> bool:
         """Whether this is news."""
-        if case.guilty in self.cases or len(self.cases) >= MAX_CASES:
+        name = digest("case-against", case.guilty, "" if case.is_for_good else case.round_no)
+        if name in self._held or len(self._held) >= MAX_CASES:
             return False
-        self.cases[case.guilty] = case
+        self._held[name] = case
+        if case.guilty not in self.member.context.excluded:
+            self.cases[case.guilty] = case
         self.witness.convicted(case)
-        self.member.context.excluded.add(case.guilty)
+        if case.is_for_good:
+            self.member.context.excluded.add(case.guilty)
         return True

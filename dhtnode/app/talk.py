@@ -23,7 +23,7 @@ from training.chain import open_certificate
 from training.events import HeadOffered, Heard, RecordArrived
 from training.messages import KINDS
 from training.sync import MAX_SYNC_BYTES, open_sync_reply
-from validation.cases import Case, open_evidence
+from validation.cases import Case, open_told
 from validation.evaluation import Evaluation
 from validation.events import CaseShown, NodeEffect, NodeEvent
 from validation.messages import SPOKEN
@@ -105,7 +105,7 @@ class Talk:
             for record in reply.records:
                 post(RecordArrived(open_record(record, self._swarm_id, KINDS, peer), peer))
             for shown in reply.evidence:
-                evidence = open_evidence(shown, self._swarm_id, peer)
+                evidence = open_told(shown, self._swarm_id, peer)
                 post(CaseShown(evidence) if isinstance(evidence, Case) else RecordArrived(evidence, peer))
             if reply.certificate is not None:
                 post(HeadOffered(open_certificate(reply.certificate, self._swarm_id, peer)))

@@ -11,11 +11,10 @@ Events in, effects out, as in `training.member`; those that are not about judgin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 from typing import cast
 
-from dhtnode.digest import digest
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.records import Body, Signed
 from training.chain import Certificate
@@ -41,6 +40,7 @@ from validation.events import (
     SealsShown,
     SegmentReplayed,
 )
+from validation.holdings import Holdings, case_name
 from validation.lottery import Chain
 from validation.messages import Opening, Verdict
 from validation.rates import Rates
@@ -71,6 +71,9 @@ class Validator:
         """By the key that is out."""
         self.docket = Docket()
         terms = member.context.terms
+        self.holdings = Holdings(terms.reputation.open_rounds)
+        """What has been taken in, as neighbours compare it."""
+        self._cases_by_name: dict[bytes, Case] = {}
         self._audits = terms.data.mode == "shared" and terms.audit.rate > 0
         """Private data can't be replayed by anybody else."""
         self.rates = Rates(terms.audit.rate, member.context.identity.peer_id)
@@ -86,6 +89,7 @@ class Validator:
     def resume(self, certificate: Certificate, own: Iterable[Signed[Body]], now_s: float) -> list[NodeEffect]:
         """As `Member.resume`."""
         self.witness.stood(certificate)
+        self.holdings.begin(certificate.head.number)
         return self._seen(self.member.resume(certificate, own, now_s))
 
     def on(self, event: NodeEvent, now_s: float) -> list[NodeEffect]:
@@ -107,19 +111,10 @@ class Validator:
                 return self._on_verdict(cast("Signed[Verdict]", record))
         return self._seen(self.member.on(event, now_s))
 
-    # Exchange with a neighbour: rounds as `Member` does it, and evidence beside it
-
-    def evidence(self) -> dict[bytes, bytes]:
-        """All that is held about others' work, by name: cases first.
-
-        A case goes by who is guilty: a majority has many subsets, and any one of them will do.
-        """
-        held = {digest("case-against", peer): case.wire for peer, case in self.cases.items()}
-        held.update((verdict.id, verdict.wire) for verdict in self.docket.verdicts())
-        return held
+    # Exchange with a neighbour: rounds as `Member` does it, and the name of what is held beside them
 
     def sync_request(self) -> bytes:
-        return self.member.sync_request(tuple(self.evidence()))
+        return self.member.sync_request()
 
     def on_sync_request(self, wire: bytes, sender: str, now_s: float) -> tuple[bytes, list[NodeEffect]]:
         """As `Member.on_sync_request`.
@@ -127,8 +122,31 @@ class Validator:
         Raises:
             RemoteProtocolError: the request is malformed.
         """
-        reply, effects = self.member.on_sync_request(wire, sender, now_s, self.evidence())
+        reply, effects = self.member.on_sync_request(wire, sender, now_s, self.holdings.held)
         return reply, self._seen(effects)
+
+    def on_question(self, wire: bytes, sender: str, wire_of: Callable[[bytes], bytes | None]) -> bytes:
+        """Answer a neighbour whose holdings differ.
+
+        Args:
+            wire: its question.
+            sender: the neighbour.
+            wire_of: a stored record by its id.
+
+        Raises:
+            RemoteProtocolError: reason `bad-antientropy`.
+        """
+
+        def named(name: bytes) -> bytes | None:
+            case = self._cases_by_name.get(name)
+            return case.wire if case else wire_of(name)
+
+        return self.holdings.answer(wire, sender, named)
+
+    def is_past(self, verdict: Verdict) -> bool:
+        """Whether a verdict is on a round that has ended, and that is not judged here, or not any more."""
+        head = self.member.certificate.head if self.member.certificate else None
+        return head is not None and verdict.round < head.number and not self.docket.knows(verdict.base)
 
     def on_opening(
         self, opening: Signed[Opening], worker: str, indices: Sequence[int], shown: bytes | None
@@ -205,6 +223,8 @@ class Validator:
             if isinstance(effect, Adopt):
                 gone = self.member.gone(effect.certificate.head.parent)
                 self.witness.adopted(effect, None if gone is None else gone | self.cases.keys())
+                self.holdings.begin(effect.certificate.head.number)
+                self.docket.follow(effect.certificate.head)
             if isinstance(effect, Adopt) and effect.accepted:
                 seen += self._on_closed(effect)
             if isinstance(effect, Blame) and effect.reason == "equivocation":
@@ -250,6 +270,7 @@ class Validator:
         else:
             self.rates.doubted(body.about, body.worker)
         self.witness.heard(verdict, trial.verdicts)
+        self.holdings.add(verdict.id, body.round)
         effects: list[NodeEffect] = [Judged(verdict)]
         if trial.is_doubted:
             effects += self._said(self._auditor.judge(trial, "jury"))
@@ -284,6 +305,9 @@ class Validator:
         if case.guilty in self.cases or len(self.cases) >= MAX_CASES:
             return False
         self.cases[case.guilty] = case
+        name = case_name(case.guilty)
+        self._cases_by_name[name] = case
+        self.holdings.add(name, None)
         self.witness.convicted(case)
         self.member.context.excluded.add(case.guilty)
         return True

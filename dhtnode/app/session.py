@@ -14,6 +14,7 @@ from contextlib import suppress
 from dhtnode.app.canaries import Canaries
 from dhtnode.app.disputes import Disputes
 from dhtnode.app.effects import TOPIC, Performer
+from dhtnode.app.gaps import Gaps
 from dhtnode.app.joining import RENEW_S, Joining
 from dhtnode.app.judging import Judging
 from dhtnode.app.lookout import Lookout
@@ -129,11 +130,11 @@ class Session:
         )
         self._validator = validator = report.validator = Validator(member, chain, self._canaries.eps_ppm)
         self._standing = standing = report.standing = Standing(
-            *(store, terms, swarm_id, identity.peer_id),
+            *(store, terms, swarm_id, identity),
             parameters=trainer.shape.params,
             sizes_K=exchange.sizes_K,
         )
-        standing.restore(validator.witness, memory.cases())
+        standing.restore(validator, memory.cases())
         self._opinions = standing.opinions = Opinions(network, validator, identity, swarm_id, report.blamed)
         for case in memory.cases():
             if case.guilty == identity.peer_id:
@@ -155,7 +156,8 @@ class Session:
             worker=worker,
             wire=wire,
         )
-        self._talk = Talk(network, validator, running, swarm_id, report.blamed, self._lookout)
+        gaps = Gaps(network, validator, standing, running, swarm_id, report.blamed)
+        self._talk = Talk(network, validator, running, swarm_id, report.blamed, gaps, self._lookout)
         self._performer = Performer(
             *(running, network, memory, exchange, library, worker, report, self._talk.ask),
             judging=self._judging,

@@ -114,7 +114,7 @@ class Stranger:
         return self.reply(None, (b"no record", *(wire[:-1] for wire in self.heard[-2:])))
 
     def reply(self, certificate: bytes | None, records: tuple[bytes, ...]) -> bytes:
-        reply = SyncReply(certificate=certificate, records=records, evidence=())
+        reply = SyncReply(certificate=certificate, records=records, since=0, root=bytes(32))
         return canonical(msgspec.to_builtins(reply, builtin_types=(bytes,)))
 
     async def answer(self, peer: str, payload: bytes) -> bytes:

@@ -97,9 +97,9 @@ class Book:
                 digests[epoch] = digest or self._digest_again(epoch)
         return entries_root(digests)
 
-    def heads(self, since: int) -> set[bytes]:
-        """Ids of the heads whose rounds are booked, from a round on."""
-        packed = self._store.entries(since.to_bytes(ROUND_BYTES, "big"), LAST.to_bytes(ROUND_BYTES, "big"))
+    def heads(self) -> set[bytes]:
+        """Ids of the heads whose rounds are booked, and not folded away."""
+        packed = self._store.entries(bytes(ROUND_BYTES), LAST.to_bytes(ROUND_BYTES, "big"))
         return {head for _, kind, _, head, *_ in fields(packed) if kind == Kind.WORK}
 
     def is_sound(self, epoch: int) -> bool:

@@ -145,7 +145,7 @@ class Validator:
 
     def is_past(self, verdict: Verdict) -> bool:
         """Whether a verdict is on a round that has ended, and that is not judged here, or not any more."""
-        head = self.member.certificate.head if self.member.certificate else None
+        head = self.member.certificate.head if self.member.certificate and self._audits else None
         return head is not None and verdict.round < head.number and not self.docket.knows(verdict.base)
 
     def on_opening(

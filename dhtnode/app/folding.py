@@ -48,16 +48,19 @@ class Folding:
         self._open_rounds = terms.reputation.open_rounds
         self._epoch_rounds = terms.reward.epoch_rounds
 
-    def fold(self, number: int, holdings: Holdings) -> None:
-        """Fold what lies before the holdings, if that is news.
+    def fold(self, number: int, holdings: Holdings) -> bool:
+        """Fold what lies before the holdings.
 
         Args:
             number: of the head that the node stands on.
             holdings: get the own summaries.
+
+        Returns:
+            Whether there was anything to fold.
         """
         since, done = holdings.since, int.from_bytes(self._store.fact(_FOLDED) or b"", "big")
         if since <= done:
-            return
+            return False
         newest = since // self._open_rounds - 1
         for epoch in range(done // self._open_rounds, newest + 1):
             own = self._verdicts(epoch, self._identity.peer_id)
@@ -72,6 +75,7 @@ class Folding:
             self._store.forget_rounds_before(end, (HEAD,))
             self._heads.forget_before(end)
         self._store.set_fact(_FOLDED, since.to_bytes(8, "big"))
+        return True
 
     def take(self, summary: Signed[Summary], holdings: Holdings) -> str | None:
         """Keep a neighbour's summary, if it is of a member and of the epoch that was closed last.

@@ -119,7 +119,7 @@ class Gaps:
 
     def _take(self, pieces: Iterable[Piece], peer: str) -> None:
         now, late = sorted_by_time(pieces, peer, self._validator.is_past)
-        for shown in self._standing.take_late(late, self._validator):
+        for shown in self._standing.take_late(late, peer, self._validator):
             if isinstance(shown, Case):
                 now.append(CaseShown(shown))
             else:

@@ -18,25 +18,24 @@ from typing import cast
 from dhtnode.app.archive import Archive, by_subject
 from dhtnode.app.folding import Folding
 from dhtnode.app.opinions import Opinions
+from dhtnode.app.page import Page
+from dhtnode.digest import DIGEST_BYTES
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
 from dhtnode.manifest import Terms
 from dhtnode.records import Body, Signed
-from dhtnode.reward import PPM
-from dhtnode.status import OfMePart, ReputationPart, RewardsPart, TrustPart, WhyPart
+from dhtnode.status import ReputationPart, RewardsPart, WhyPart
 from dhtnode.store import Store
-from rewards.accounts import TERMS
-from rewards.book import PARAMETERS, Book, FoldedAwayError
-from rewards.entries import Entry, raw_key
+from rewards.book import PARAMETERS, Book
+from rewards.entries import Entry
 from rewards.evidence import ClosedRound, case_entry, close_round, round_entries, verdict_entry
 from rewards.heads import Heads
 from rewards.ledger import rules_of
-from rewards.ownership import shares_ppm
 from rewards.rounds import Step, answer_question
 from training.chain import Certificate
 from training.codec import chunk_bytes
 from training.events import Adopt
-from training.messages import WHOLE, Commitment, Result
+from training.messages import Commitment, Result
 from validation.cases import Case, equivocation_case
 from validation.docket import ROUNDS_KEPT, ContradictionError
 from validation.epochs import Summary
@@ -45,15 +44,12 @@ from validation.holdings import Holdings
 from validation.messages import Verdict
 from validation.reputation import Reputation
 from validation.validator import Validator
-from validation.voting import proposed
 from validation.witness import Witness
 
 log = logging.getLogger(__name__)
 
-WHY_ROUNDS = 16
-"""Rounds whose changes of credits are listed."""
-WHY_KEPT = 20
 _BOOKS = "reputation.books"
+_MISSED = "evidence.missed"
 
 
 class Standing:
@@ -89,13 +85,17 @@ class Standing:
         self._folding = Folding(store, terms, identity, swarm_id, self._book, self._heads)
         self._number = 0
         """Of the newest head."""
-        self._booked = store.entry_rounds()
-        self._held = self._book.heads(0)
+        self._booked: set[int] = set()
+        """Rounds that have entries."""
+        self._held: set[bytes] = set()
         """Heads whose rounds are booked."""
+        self._look_again()
+        self._missed: dict[bytes, int | None] = {}
+        """Heads whose rounds this node was not there to judge, with the last round in which verdicts on them
+        are heard; None until it stands where the others do."""
         self._unbooked: list[Case] = []
         """On rounds that have not closed here, or otherwise."""
-        self._account: tuple[RewardsPart, list[WhyPart]] | None = None
-        """Until something is booked."""
+        self._page = Page(terms, peer_id, self._book, self._heads)
         store.set_fact(PARAMETERS, parameters.to_bytes(8, "big"))
 
     # After a restart
@@ -120,6 +120,9 @@ class Standing:
                 self._credit(followed[round_no], round_no, witness)
                 self._hear_again(followed[round_no], round_no, witness)
         self._hold_again(validator.holdings)
+        missed = self._store.fact(_MISSED) or b""
+        self._missed = {missed[at : at + DIGEST_BYTES]: None for at in range(0, len(missed), DIGEST_BYTES)}
+        self._missed |= dict.fromkeys(list(followed.values())[-ROUNDS_KEPT:])
 
     def _credit(self, head: bytes, round_no: int, witness: Witness) -> None:
         """Whose work a round took in, for the table."""
@@ -156,7 +159,7 @@ class Standing:
 
     def _try_again(self) -> None:
         """More rounds are known: cases on them can be booked."""
-        self._account = None
+        self._page.turn()
         waiting, self._unbooked = self._unbooked, []
         for case in waiting:
             self.convicted(case)
@@ -167,6 +170,9 @@ class Standing:
         """A head is final here: keep it, and book its round if this node was there."""
         goes_on = effect.certificate.head.parent == self._heads.newest
         self.stand_on(effect.certificate)
+        for head, until in self._missed.items():
+            if until is None:
+                self._missed[head] = self._number + ROUNDS_KEPT
         if effect.plan is not None:
             self._book_round(effect.certificate, effect.plan.commitments_N, effect.results)
         if validator is None:
@@ -174,14 +180,19 @@ class Standing:
         if not goes_on:
             self._leave_branches()
             self._hold_again(validator.holdings)
-        self._folding.fold(self._number, validator.holdings)
+        if self._folding.fold(self._number, validator.holdings):
+            self._look_again()
         if self._number % self._terms.reward.epoch_rounds == 0:
             self._store.set_fact(_BOOKS, validator.witness.table.closed_books())
 
     def _leave_branches(self) -> None:
         """Other rounds may be followed than before: nobody else has what those that were left are worth."""
         if self._book.leave(self._heads.followed):
-            self._held = self._book.heads(0)
+            self._look_again()
+
+    def _look_again(self) -> None:
+        """Entries have gone: what is booked is what is left."""
+        self._booked, self._held = self._store.entry_rounds(), self._book.heads()
 
     def _book_round(
         self,
@@ -233,15 +244,27 @@ class Standing:
         for step in steps:
             if step.closed is not None and step.closed.number >= since:
                 self._take_in(step.closed)
+                self._missed[step.certificate.id] = self._number + ROUNDS_KEPT
                 self._credit(step.certificate.id, step.closed.number, validator.witness)
+        heard = [head for head, until in self._missed.items() if until is None or until >= self._number]
+        self._store.set_fact(_MISSED, b"".join(heard))
         if self.lacking(since) is None:
             self._leave_branches()
         self._try_again()
 
     def take_late(
-        self, records: Iterable[Signed[Body]], validator: Validator
+        self, records: Iterable[Signed[Body]], peer: str, validator: Validator
     ) -> list[Case | RemoteProtocolError]:
-        """Take in verdicts on rounds of the followed chain that are no longer judged, and summaries.
+        """Take in summaries, and verdicts on rounds of the followed chain that are no longer judged.
+
+        Nobody holds the state any more from which such a verdict could be checked, so who has not audited
+        could say late that it has, without any risk. Hence who was there to judge a round hears nothing more
+        about it; who was not hears it for as many rounds as others did, and from nobody its own verdicts.
+
+        Args:
+            records: verified.
+            peer: who shows them.
+            validator: the core.
 
         Returns:
             What they show about others: contradictions, and records that no honest key signs.
@@ -249,7 +272,7 @@ class Standing:
         found: list[Case | RemoteProtocolError] = []
         by_round: dict[tuple[int, bytes], list[Signed[Verdict]]] = {}
         for record in records:
-            if isinstance(record.body, Verdict):
+            if isinstance(record.body, Verdict) and record.signer != peer:
                 verdict = cast("Signed[Verdict]", record)
                 by_round.setdefault((verdict.body.round, verdict.body.base), []).append(verdict)
             elif isinstance(record.body, Summary):
@@ -257,7 +280,8 @@ class Standing:
                 if fault is not None:
                     found.append(RemoteProtocolError(record.signer, "bad-summary", fault))
         for (round_no, base), verdicts in sorted(by_round.items()):
-            if self._heads.followed.get(round_no) == base:
+            until = self._missed.get(base, -1)
+            if self._heads.followed.get(round_no) == base and (until is None or until >= self._number):
                 found += self._judge_again(base, verdicts, validator)
         return found
 
@@ -313,80 +337,18 @@ class Standing:
 
     def _add(self, entries: Iterable[Entry]) -> None:
         if self._book.add(entry.packed for entry in entries):
-            self._account = None
+            self._page.turn()
 
     # What a contributor sees
 
     def rewards(self) -> RewardsPart:
         """The node's own account."""
-        return self._fold()[0]
+        return self._page.rewards(self._number, self._booked)
 
     def why(self, table: Reputation) -> tuple[WhyPart, ...]:
         """The last changes of own credits, and of trust in this node as its own table has it."""
-        trust = [
-            WhyPart(
-                round=change.round_no,
-                change=f"{change.delta_micro / PPM:+.6f} trust",
-                cause=change.cause,
-                record=change.record.hex(),
-            )
-            for change in table.why(self._me)
-            if change.context == "work"
-        ]
-        both = sorted([*self._fold()[1], *trust], key=lambda part: -part.round)
-        return tuple(both[:WHY_KEPT])
+        return self._page.why(table, self._number, self._booked)
 
     def reputation(self, validator: Validator) -> ReputationPart:
         """Trust, in both directions."""
-        table, section = validator.witness.table, self._terms.reputation
-        can_replay = self._terms.data.mode == "shared" and self._terms.audit.rate > 0
-        rows = []
-        for peer, (trust, *_), bans, _ in table.table():
-            opinion = table.opinion(peer)
-            if peer == self._me or opinion is None:
-                continue
-            row = TrustPart(
-                peer=peer,
-                trust_ppm=trust,
-                vote=proposed(0, opinion, section) / WHOLE,
-                audit_rate=validator.rates.of("work", peer) if can_replay else 0.0,
-                bans=bans,
-                banned_until=opinion.banned_until or None,
-            )
-            rows.append(row)
-        of_me = self.opinions.of_me() if self.opinions else OfMePart()
-        return ReputationPart(of_me=of_me, table=tuple(rows))
-
-    def _fold(self) -> tuple[RewardsPart, list[WhyPart]]:
-        """Done again when something was booked, from the last snapshot."""
-        if self._account is None:
-            key, followed = raw_key(self._me), self._heads.followed
-            try:
-                since = max(self._book.first_round, self._number - WHY_ROUNDS)
-                ledger = self._book.ledger(followed, (key, since))
-            except FoldedAwayError as error:  # the chain was left at a round that is not here any more
-                log.warning("no balances: %s", error)
-                return RewardsPart(missing_rounds=self._number), []
-            balances = {one.key: one for one in ledger.balances(max(self._number, ledger.next_round))}
-            shares = shares_ppm({one.key: one.vested for one in balances.values() if one.vested})
-            mine = balances.get(key)
-            missing = self._book.missing(followed, self._booked, self._number)
-            part = RewardsPart(
-                by_term=dict(zip(TERMS, mine.by_term if mine else (0,) * len(TERMS), strict=True)),
-                vested=mine.vested if mine else 0,
-                stake=mine.stake if mine else 0,
-                ownership_ppm=shares.get(key, 0),
-                missing_rounds=missing,
-            )
-            changes = [
-                WhyPart(
-                    round=change.round,
-                    change=f"{change.amount / PPM:+,.6f} credits",
-                    cause=change.reason,
-                    record=change.record.hex(),
-                )
-                for change in reversed(ledger.changes)
-                if change.round >= self._number - WHY_ROUNDS
-            ]
-            self._account = part, changes
-        return self._account
+        return self._page.reputation(validator, self.opinions)

@@ -80,7 +80,7 @@ class Filling:
         if validator is None:
             return
         now, late = sorted_by_time(pieces, other.peer_id, validator.is_past)
-        for shown in node.standing.take_late(late, validator) if node.standing else ():
+        for shown in node.standing.take_late(late, other.peer_id, validator) if node.standing else ():
             if isinstance(shown, Case):
                 now.append(CaseShown(shown))
             else:

@@ -372,6 +372,18 @@ def test_old_rounds_are_forgotten() -> None:
     assert not held.may_judge(HEAD.id, JUDGES[0].peer_id)
 
 
+def test_rounds_of_a_branch_that_was_left_are_judged_no_more() -> None:
+    held = docket()
+    held.add(FAILS[0])
+    held.follow(HEAD)
+    assert held.knows(HEAD.id)
+    held.follow(msgspec.structs.replace(HEAD, branch=digest("founded later"), since=HEAD.number))
+    assert held.knows(HEAD.id), "what the founder stood on"
+    held.follow(msgspec.structs.replace(HEAD, branch=digest("founded before"), since=HEAD.number - 1))
+    assert not held.knows(HEAD.id)
+    assert held.verdicts() == []
+
+
 def test_a_reduction_is_judged_as_work_is() -> None:
     held = docket()
     for judge in OTHERS[:3]:

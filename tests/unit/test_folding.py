@@ -130,10 +130,10 @@ def test_each_node_signs_for_its_own_verdicts_when_their_books_are_closed(stores
 
 def test_a_neighbours_summary_is_kept_if_it_leaves_nothing_out(stores: list[Store]) -> None:
     keeper = Keeper(stores[0], ME, 2 * OPEN)
-    (refused,) = keeper.standing.take_late([summary_of(OTHER, 0, leave_out=1)], keeper.core)
+    (refused,) = keeper.standing.take_late([summary_of(OTHER, 0, leave_out=1)], "neighbour", keeper.core)
     assert isinstance(refused, RemoteProtocolError)
     assert (refused.peer, refused.reason) == (OTHER.peer_id, "bad-summary")
-    assert keeper.standing.take_late([summary_of(OTHER, 0)], keeper.core) == []
+    assert keeper.standing.take_late([summary_of(OTHER, 0)], "neighbour", keeper.core) == []
     assert keeper.summaries() == {ME.peer_id, OTHER.peer_id}
     assert summary_of(OTHER, 0).id in keeper.core.holdings.tree
 
@@ -147,7 +147,7 @@ def test_a_summary_that_is_of_no_use_is_nobodys_offence(
     stores: list[Store], of_no_use: Signed[Summary]
 ) -> None:
     keeper = Keeper(stores[0], ME, 2 * OPEN)
-    assert keeper.standing.take_late([of_no_use], keeper.core) == []
+    assert keeper.standing.take_late([of_no_use], "neighbour", keeper.core) == []
     assert keeper.summaries() == {ME.peer_id}
 
 

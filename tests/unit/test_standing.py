@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from dhtnode.app.standing import WHY_KEPT, Standing
+from dhtnode.app.page import WHY_KEPT
+from dhtnode.app.standing import Standing
 from dhtnode.digest import digest
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
@@ -28,6 +29,7 @@ from training.events import Adopt
 from training.member import Member
 from training.messages import Commitment
 from validation.cases import Case, equivocation_case
+from validation.docket import ROUNDS_KEPT
 from validation.lottery import Chain
 from validation.messages import Verdict
 from validation.validator import Validator
@@ -272,28 +274,70 @@ def test_a_newcomer_asks_for_nothing_that_is_too_old(stores: list[Store]) -> Non
     assert newcomer.lacking(3) == HISTORY[5].certificate.id
 
 
+def returned(stores: list[Store]) -> tuple[Standing, Standing, Validator]:
+    """Who was there, and who has fetched the rounds from it that it had missed."""
+    there = went_through(stores[0], *HISTORY)
+    away, validator = went_through(stores[1], *HISTORY[:3], *map(fetched, HISTORY[4:])), core()
+    while (head := away.lacking(0)) is not None:
+        away.take_rounds(steps_of(there, head), validator)
+    return there, away, validator
+
+
 def test_verdicts_that_come_late_are_held_against_the_same_rules(stores: list[Store]) -> None:
-    there, away, validator = went_through(stores[0], *HISTORY), went_through(stores[1], *HISTORY), core()
-    good = passed(OTHER, HISTORY[3], work_of(HISTORY[3], WORKER))
+    there, away, validator = returned(stores)
+    good = passed(OTHER, HISTORY[4], work_of(HISTORY[4], WORKER))
     there.judged(good)
-    bad = passed(OTHER, HISTORY[3], work_of(HISTORY[3], LATE), preimage=digest("not its own"))
-    elsewhere = passed(OTHER, HISTORY[3], work_of(HISTORY[3], LATE), base=digest("another branch"))
-    found = away.take_late([bad, elsewhere, good], validator)
+    bad = passed(OTHER, HISTORY[4], work_of(HISTORY[4], LATE), preimage=digest("not its own"))
+    elsewhere = passed(OTHER, HISTORY[4], work_of(HISTORY[4], LATE), base=digest("another branch"))
+    found = away.take_late([bad, elsewhere, good], ME.peer_id, validator)
     assert [type(one) for one in found] == [RemoteProtocolError]
     assert (found[0].peer, found[0].reason) == (OTHER.peer_id, "bad-verdict")  # type: ignore[union-attr]
     assert root(stores[0]) == root(stores[1])
     assert list(validator.holdings.tree) == [good.id]
 
 
-def test_who_contradicts_itself_late_is_guilty_all_the_same(store: Store) -> None:
-    one, validator = went_through(store, *HISTORY), core()
-    work = work_of(HISTORY[3], WORKER)
-    sound = passed(OTHER, HISTORY[3], work)
-    false = passed(OTHER, HISTORY[3], work, outcome="fail")
-    assert one.take_late([sound], validator) == []
-    (case,) = one.take_late([false], validator)
+def test_who_contradicts_itself_late_is_guilty_all_the_same(stores: list[Store]) -> None:
+    _, away, validator = returned(stores)
+    work = work_of(HISTORY[4], WORKER)
+    assert away.take_late([passed(OTHER, HISTORY[4], work)], ME.peer_id, validator) == []
+    false = passed(OTHER, HISTORY[4], work, outcome="fail")
+    (case,) = away.take_late([false], ME.peer_id, validator)
     assert isinstance(case, Case)
     assert (case.charge, case.guilty) == ("equivocation", OTHER.peer_id)
+
+
+def test_who_says_late_that_it_has_audited_is_not_paid(stores: list[Store]) -> None:
+    """Nobody could check it any more."""
+    there, away, validator = returned(stores)
+    before = root(stores[0])
+    late = passed(OTHER, HISTORY[4], work_of(HISTORY[4], WORKER))
+    assert there.take_late([late], ME.peer_id, validator) == []
+    assert root(stores[0]) == before, "who was there hears no more of it"
+    assert away.take_late([late], OTHER.peer_id, validator) == []
+    assert root(stores[1]) == before, "who was not hears it from others"
+    for effect in more_rounds(HISTORY[-1], ROUNDS_KEPT + 1):
+        away.adopted(effect, validator)
+    now = root(stores[1])
+    assert away.take_late([late], ME.peer_id, validator) == []
+    assert root(stores[1]) == now, "for some rounds"
+
+
+def test_who_was_killed_hears_what_was_said_meanwhile(stores: list[Store]) -> None:
+    there = went_through(stores[0], *HISTORY)
+    late = passed(OTHER, HISTORY[6], work_of(HISTORY[6], WORKER))
+    there.judged(late)
+    went_through(stores[1], *HISTORY)
+    again, validator = standing(stores[1]), core()
+    again.restore(validator, [])
+    assert again.take_late([late], ME.peer_id, validator) == []
+    assert root(stores[0]) == root(stores[1])
+
+
+def more_rounds(after: Adopt, count: int) -> list[Adopt]:
+    rounds = [after]
+    for _ in range(count):
+        rounds.append(next_round(rounds[-1].certificate.head, PEOPLE))
+    return rounds[1:]
 
 
 def test_what_a_left_branch_was_worth_is_in_nobodys_root(stores: list[Store]) -> None:

@@ -35,6 +35,10 @@ from validation.validator import Validator  # noqa: E402
 YEAR_S = 365 * 24 * 3600
 CASES_MB = 31
 """512 cases of 60 KB: the most there can be."""
+GROWTH_EPOCH, GROWTH_EPOCHS = 64, 6
+"""What grows with every round grows slowly, and is measured over more rounds of a swarm of two."""
+PAGE_BYTES = 4096
+"""Less than a page can't be seen."""
 HISTORY_BYTES = 400
 """Of a round's summary, with its keys."""
 
@@ -59,34 +63,32 @@ class Year:
 def years(members: int, audits: int, epoch: int, round_lengths_s: tuple[float, ...]) -> list[Year]:
     """Figures of a swarm with so many verdicts in a round, from a store with epochs of so many rounds."""
     section = ReputationSection()
-    before, fullest, after = _played(members, audits, epoch)
-    for_good = max(0, after - before) / epoch
-    open_bytes = (fullest - for_good * 4 * epoch) * section.open_rounds / epoch
-    per_round = (fullest - before) / epoch
+    *_, emptied, fullest, _ = _played(members, audits, epoch, epochs=3)
+    first, *_, last = _played(2, 1, GROWTH_EPOCH, GROWTH_EPOCHS)[::2]
+    for_good = max(last - first, PAGE_BYTES) / (GROWTH_EPOCH * (GROWTH_EPOCHS - 1))
     found = []
     for round_s in round_lengths_s:
         rounds = YEAR_S / round_s
         summaries = rounds / section.open_rounds * members * _summary_bytes(members)
         history = HISTORY_KEPT * HISTORY_BYTES
-        parts = [open_bytes / 1e6, summaries / 1e6, history / 1e6, rounds * for_good / 1e6, CASES_MB]
-        found.append(
-            Year(
-                round_s, *(round(part) for part in parts), round(sum(parts)), round(rounds * per_round / 1e6)
-            )
-        )
+        open_ = fullest * section.open_rounds / epoch
+        parts = [open_ / 1e6, summaries / 1e6, history / 1e6, rounds * for_good / 1e6, CASES_MB]
+        figures = (*parts, sum(parts), rounds * (fullest - emptied) / epoch / 1e6)
+        found.append(Year(round_s, *(round(figure) for figure in figures)))
     return found
 
 
-def _played(members: int, audits: int, epoch: int) -> tuple[int, int, int]:
-    """Bytes in use after folding at the end of the third epoch, before and after that of the fourth."""
+def _played(members: int, audits: int, epoch: int, epochs: int) -> list[int]:
+    """Bytes in use after each folding, and before the next one, in turn."""
     persons = people(members)
     swarm_terms = msgspec.structs.replace(
         terms(),
-        reward=RewardSection(epoch_rounds=epoch // 2),
+        reward=RewardSection(epoch_rounds=min(epoch, RewardSection().epoch_rounds)),
         audit=AuditSection(rate=0.5),
         reputation=ReputationSection(open_rounds=epoch),
     )
     core = Validator(Member(replace(context(persons[0]), terms=swarm_terms), 0.0), Chain(persons[0], SWARM))
+    sizes = []
     with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder) / "node.db") as store:
         standing = Standing(
             *(store, swarm_terms, SWARM, persons[0]), parameters=10**7, sizes_K=[256] * CHUNKS
@@ -106,12 +108,15 @@ def _played(members: int, audits: int, epoch: int) -> tuple[int, int, int]:
 
         newest = founding(persons[0])
         go(newest)
-        sizes = {}
-        for number in range(1, 4 * epoch + 1):
+        for number in range(1, (epochs + 1) * epoch + 1):
             newest = next_round(newest.certificate.head, persons)
-            sizes[number - 1] = _used(store)
+            folds = number % epoch == 0 and number >= 2 * epoch
+            if folds and number > 2 * epoch:
+                sizes.append(_used(store))
             go(newest)
-        return sizes[3 * epoch], sizes[4 * epoch - 1], _used(store)
+            if folds:
+                sizes.append(_used(store))
+    return sizes
 
 
 def _used(store: Store) -> int:

@@ -121,6 +121,11 @@ class Stranger:
         del peer, payload
         return next(self.replies)()
 
+    async def show(self, peer: str, payload: bytes) -> bytes:
+        """To who compares sets with it: the root that it names is nobody's."""
+        del peer, payload
+        return self.garbage()
+
     # Deeds
 
     async def learn(self, peer: str) -> Head:
@@ -148,6 +153,8 @@ class Stranger:
         for endpoint, data in (
             ("sync", len(b"rubbish").to_bytes(4, "big") + b"rubbish"),
             ("sync", (2**31).to_bytes(4, "big")),
+            ("evidence", len(b"rubbish").to_bytes(4, "big") + b"rubbish"),
+            ("rounds", len(b"rubbish").to_bytes(4, "big") + b"rubbish"),
             ("part", (2**31).to_bytes(4, "big")),
             ("part", (40).to_bytes(4, "big") + os.urandom(40)),
             ("part", len(header).to_bytes(4, "big") + header),
@@ -186,6 +193,7 @@ async def main(key: str, manifest_path: str, address: str) -> None:
     stranger = Stranger(network, identity, manifest)
     await network.subscribe("records", lambda author, data: stranger.heard.append(data))
     await network.on_request("sync", MAX_SYNC_BYTES, stranger.answer)
+    await network.on_request("evidence", MAX_SYNC_BYTES, stranger.show)
     await serve_chunks(network.streams, Liar())
     print(network.addresses()[0], flush=True)
     for turn in itertools.count():

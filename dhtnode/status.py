@@ -231,6 +231,42 @@ class StoragePart(Part, frozen=True, kw_only=True):
     free_bytes: int | None = None
 
 
+class ShownPart(Part, frozen=True, kw_only=True):
+    """What one member has shown to an outsider."""
+
+    peer: str
+    round: int | None = None
+    """Number of the head that it stands on."""
+    records: int = 0
+    lacking_rounds: int = 0
+    """Closed rounds of which others have shown a record that it has not."""
+    lacking_verdicts: int = 0
+    """Verdicts and cases that others have shown and it has not."""
+    fault: str = ""
+    """What it has shown that no honest member shows."""
+
+
+class AccountPart(Part, frozen=True, kw_only=True):
+    """One member's credits; micro-credits."""
+
+    peer: str
+    vested: int
+    stake: int
+    ownership_ppm: int
+
+
+class OutsidePart(Part, frozen=True, kw_only=True):
+    """What an outsider's document rests on."""
+
+    shown: tuple[ShownPart, ...] = ()
+    accounts: tuple[AccountPart, ...] = ()
+    """Of all members."""
+    entries_root: str = ""
+    """Of the ledger's entries, hex: equal where the same records were folded."""
+    unknown: tuple[str, ...] = ()
+    """Fields that no outsider can know. They are null in JSON, whatever their type."""
+
+
 class Status(Part, frozen=True, kw_only=True):
     """The whole document."""
 
@@ -268,6 +304,8 @@ class Status(Part, frozen=True, kw_only=True):
     storage: StoragePart = StoragePart()
     notices: tuple[str, ...] = ()
     """What its operator should know, newest last."""
+    outside: OutsidePart | None = None
+    """Set where not the node but an outsider has made the document, from what members have shown."""
 
     def encode(self) -> bytes:
         """The document as JSON, one line."""

@@ -15,6 +15,8 @@ heads.py       which head each closed round ended with, on the disk
 tree.py        Merkle trees and proofs (RFC 6962)
 ownership.py   vested credits as shares of a million, each of which its owner can show
 export.py      an epoch's balances as a signed file
+statement.py   a member's account as the status document has it
+disclosure.py  what is shown to anybody who asks what balances rest on
 governance.py  how members change the constants
 
 From a record to a share: `evidence` makes entries, `book` keeps them, `ledger` folds them with `formula`

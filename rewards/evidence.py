@@ -26,7 +26,7 @@ from rewards.data import Registration
 from rewards.entries import ANY_HEAD, NOBODY, Entry, Kind, raw_key
 from rewards.formula import quality_ppm
 from training.chain import Certificate
-from training.events import Plan
+from training.events import Adopt, Plan
 from training.gathering import shares
 from training.messages import Commitment, Head, Result, Roster, encode_value, value_digest
 from training.partition import partition
@@ -66,6 +66,11 @@ class ClosedRound:
             votes_N=head.votes,
             ranges_N=tuple(partition(chunk_count, shares(offered, head.votes))),
         )
+
+    def adopted(self, chunk_count: int) -> Adopt:
+        """As a node adopts it that has closed it itself."""
+        accepted = tuple(one for one in self.commitments_N if one.id in self.certificate.head.accepted)
+        return Adopt(self.certificate, accepted, self.plan(chunk_count), self.results)
 
     @cached_property
     def by_id(self) -> dict[bytes, Signed[Commitment]]:
@@ -171,6 +176,8 @@ class Link(Protocol):
     def since(self) -> int: ...
     @property
     def parent(self) -> bytes: ...
+    @property
+    def branch(self) -> bytes: ...
 
 
 def followed_chain(heads: Mapping[bytes, Link], newest: bytes) -> dict[int, bytes]:
@@ -188,6 +195,32 @@ def followed_chain(heads: Mapping[bytes, Link], newest: bytes) -> dict[int, byte
         id_ = head.parent
         head = heads.get(id_)
     return followed
+
+
+def followed_over_gaps(heads: Mapping[bytes, Link], newest: bytes) -> dict[int, bytes]:
+    """As `followed_chain`, and what is known behind heads that are missing.
+
+    Within one branch only one head of each number is ever certified (any two majorities share an honest
+    elector), so behind a gap the heads of the same branch are followed. What lies before the founding of a
+    branch is not followed if that founding is missing.
+    """
+    followed: dict[int, bytes] = {}
+    start: bytes | None = newest
+    while start is not None:
+        stretch = followed_chain(heads, start)
+        followed = stretch | followed
+        start = _behind(heads[stretch[min(stretch)]], heads) if stretch else None
+    return followed
+
+
+def _behind(head: Link, heads: Mapping[bytes, Link]) -> bytes | None:
+    """The newest known head of the same branch behind a gap, if there is one."""
+    earlier = {
+        one.number: id_
+        for id_, one in heads.items()
+        if one.branch == head.branch and one.number < head.number - 1
+    }
+    return earlier[max(earlier)] if earlier and head.parent not in heads else None
 
 
 def _round_fault(

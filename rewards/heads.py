@@ -3,21 +3,18 @@
 Entries count where their head is on the chain that the swarm stands on. So every certified head that this
 node has adopted is kept, and the chain is walked from the newest one back.
 
-A node that was away and fetched a state has a gap there: heads whose certificates it never saw. It can
-still tell which of its older heads count: within one branch only one head of each number is ever certified
-(any two majorities share an honest elector), so behind a gap the heads of the same branch are followed. What
-lies before the founding of a branch that this node has not seen is not followed.
+A node that was away and fetched a state has a gap there: see `evidence.followed_over_gaps`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable
 from typing import Any, NamedTuple
 
 import msgpack
 
 from dhtnode.store import Store, StoredRecord
-from rewards.evidence import followed_chain
+from rewards.evidence import followed_over_gaps
 from training.chain import NOTHING, Certificate
 from training.messages import Head, decode_value
 
@@ -101,23 +98,7 @@ class Heads:
         self._store.add_record(kept)
 
     def _walk(self) -> dict[int, bytes]:
-        followed: dict[int, bytes] = {}
-        start: bytes | None = self.newest
-        while start is not None:
-            stretch = followed_chain(self._places, start)
-            followed = stretch | followed
-            start = _behind(self._places[stretch[min(stretch)]], self._places) if stretch else None
-        return followed
-
-
-def _behind(head: _Place, places: Mapping[bytes, _Place]) -> bytes | None:
-    """The newest known head of the same branch behind a gap, if there is one."""
-    earlier = {
-        one.number: id_
-        for id_, one in places.items()
-        if one.branch == head.branch and one.number < head.number - 1
-    }
-    return earlier[max(earlier)] if earlier and head.parent not in places else None
+        return followed_over_gaps(self._places, self.newest)
 
 
 def _place(head: Head) -> _Place:

@@ -23,7 +23,7 @@ from dhtnode.manifest import AuditSection  # noqa: E402
 from dhtnode.records import sign  # noqa: E402
 from dhtnode.reputation import ReputationSection  # noqa: E402
 from dhtnode.reward import RewardSection  # noqa: E402
-from dhtnode.store import Store, StoredRecord  # noqa: E402
+from dhtnode.store import Store  # noqa: E402
 from tests.unit.parties import CHUNKS, SWARM, context, people, terms  # noqa: E402
 from tests.unit.rounds import founding, next_round, passed  # noqa: E402
 from training.events import Adopt  # noqa: E402
@@ -102,8 +102,6 @@ def _played(members: int, audits: int, epoch: int, epochs: int) -> list[int]:
                 judge = persons[(number * audits + place) % members]
                 work = next(one for one in closed.accepted[place:] if one.signer != judge.peer_id)
                 verdict = passed(judge, closed, work)
-                kept = StoredRecord(verdict.id, "verdict", verdict.body.round, verdict.signer, verdict.wire)
-                store.add_record(kept)
                 standing.judged(verdict)
 
         newest = founding(persons[0])

@@ -66,6 +66,8 @@ class Trial:
     plan: Plan | None = None
     """Of a result: what it was made from."""
     verdicts: dict[str, Signed[Verdict]] = field(default_factory=dict)
+    looks: dict[str, Signed[Verdict]] = field(default_factory=dict)
+    """By those who then have judged all of it: what they said of some of it, whichever came first."""
     openings: dict[str, Signed[Opening]] = field(default_factory=dict)
     """What auditors have bound themselves to before they were shown anything."""
     shown: set[str] = field(default_factory=set)
@@ -200,12 +202,15 @@ class Docket:
             raise RemoteProtocolError(verdict.signer, "bad-verdict", fault or "")
         self._hold_against(trial, verdict)
         said = trial.verdicts.get(verdict.signer)
-        if said is not None and (is_whole(said) or not is_whole(verdict)):
+        if said is not None and (is_whole(said) == is_whole(verdict) or verdict.signer in trial.looks):
             return None
         if said is None and not self.may_say_more(trial.certificate, verdict.signer):
             raise RemoteProtocolError(verdict.signer, "flood", f"more verdicts on round {body.round}")
         self._said[body.base, verdict.signer] += said is None
-        trial.verdicts[verdict.signer] = verdict
+        if said is not None:
+            trial.looks[verdict.signer] = verdict if is_whole(said) else said
+        if said is None or is_whole(verdict):
+            trial.verdicts[verdict.signer] = verdict
         return trial
 
     def may_say_more(self, certificate: Certificate, signer: str) -> bool:
@@ -273,10 +278,6 @@ class Docket:
         """A member's own commitment in a round that closed here."""
         found = (self._trials[id_].target for id_ in self._rounds.get(head, ()))
         return next((one for one in found if one.signer == peer and isinstance(one.body, Commitment)), None)
-
-    def verdicts(self) -> list[Signed[Verdict]]:
-        """All that are held, for neighbours that lack them."""
-        return [verdict for trial in self._trials.values() for verdict in trial.verdicts.values()]
 
     def _add(self, trial: Trial) -> None:
         self._trials[trial.target.id] = trial

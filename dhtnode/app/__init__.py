@@ -13,6 +13,7 @@ memory.py    what survives a crash
 report.py    the node's account of itself
 standing.py  ledger and table of trust; page.py: how they look to people; opinions.py: what others think
 archive.py   the records that the ledger is made from; folding.py: how old ones go
+disclosing.py shows anybody the records behind the ledger
 """
 
 from __future__ import annotations

@@ -19,7 +19,6 @@ from rewards.evidence import ClosedRound, close_round
 from rewards.heads import HEAD
 from rewards.rounds import pack_step
 from training.chain import open_certificate
-from training.events import Adopt
 from training.messages import Commitment, Head, Result, decode_value
 from validation.docket import ROUNDS_KEPT, ContradictionError, Docket
 from validation.messages import Verdict
@@ -126,10 +125,8 @@ class Archive:
 
     def docket(self, closed: ClosedRound) -> Docket:
         """A round as it stood when it was judged: what is said late is held against the same rules."""
-        head, docket = closed.certificate.head, Docket()
-        accepted = tuple(one for one in closed.commitments_N if one.id in head.accepted)
-        plan = closed.plan(self._chunk_count)
-        docket.open(Adopt(closed.certificate, accepted, plan, closed.results), self._chunk_count)
+        docket = Docket()
+        docket.open(closed.adopted(self._chunk_count), self._chunk_count)
         for verdict in self.verdicts(closed.number, closed.certificate.id):
             with suppress(RemoteProtocolError, ContradictionError):  # an own word that nobody took in
                 docket.add(verdict)

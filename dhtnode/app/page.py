@@ -9,11 +9,10 @@ from dhtnode.app.opinions import Opinions
 from dhtnode.manifest import Terms
 from dhtnode.reward import PPM
 from dhtnode.status import OfMePart, ReputationPart, RewardsPart, TrustPart, WhyPart
-from rewards.accounts import TERMS
 from rewards.book import Book, FoldedAwayError
 from rewards.entries import raw_key
 from rewards.heads import Heads
-from rewards.ownership import shares_ppm
+from rewards.statement import WHY_ROUNDS, account_of, changes_of
 from training.messages import WHOLE
 from validation.reputation import Reputation
 from validation.validator import Validator
@@ -21,8 +20,6 @@ from validation.voting import proposed
 
 log = logging.getLogger(__name__)
 
-WHY_ROUNDS = 16
-"""Rounds whose changes of credits are listed."""
 WHY_KEPT = 20
 
 
@@ -92,32 +89,12 @@ class Page:
         """Done again when something was booked, from the last snapshot."""
         if self._account is None:
             key, followed = raw_key(self._me), self._heads.followed
+            since = max(self._book.first_round, number - WHY_ROUNDS)
             try:
-                since = max(self._book.first_round, number - WHY_ROUNDS)
                 ledger = self._book.ledger(followed, (key, since))
             except FoldedAwayError as error:  # the chain was left at a round that is not here any more
                 log.warning("no balances: %s", error)
                 return RewardsPart(missing_rounds=number), []
-            balances = {one.key: one for one in ledger.balances(max(number, ledger.next_round))}
-            shares = shares_ppm({one.key: one.vested for one in balances.values() if one.vested})
-            mine = balances.get(key)
             missing = self._book.missing(followed, booked, number)
-            part = RewardsPart(
-                by_term=dict(zip(TERMS, mine.by_term if mine else (0,) * len(TERMS), strict=True)),
-                vested=mine.vested if mine else 0,
-                stake=mine.stake if mine else 0,
-                ownership_ppm=shares.get(key, 0),
-                missing_rounds=missing,
-            )
-            changes = [
-                WhyPart(
-                    round=change.round,
-                    change=f"{change.amount / PPM:+,.6f} credits",
-                    cause=change.reason,
-                    record=change.record.hex(),
-                )
-                for change in reversed(ledger.changes)
-                if change.round >= number - WHY_ROUNDS
-            ]
-            self._account = part, changes
+            self._account = account_of(ledger, key, number, missing), changes_of(ledger, number)
         return self._account

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from dhtnode.app.canaries import Canaries
+from dhtnode.app.disclosing import Disclosing
 from dhtnode.app.disputes import Disputes
 from dhtnode.app.effects import TOPIC, Performer
 from dhtnode.app.gaps import Gaps
@@ -136,6 +137,7 @@ class Session:
         )
         standing.restore(validator, memory.cases())
         self._opinions = standing.opinions = Opinions(network, validator, identity, swarm_id, report.blamed)
+        self._disclosing = Disclosing(network, store, self._newest)
         for case in memory.cases():
             if case.guilty == identity.peer_id:
                 on_own_conviction(case)
@@ -179,6 +181,7 @@ class Session:
         if self._options.manifest.terms.data.mode == "shared":
             await self._canaries.serve()
         await self._opinions.serve()
+        await self._disclosing.serve()
         await serve_chunks(self._network.streams, self._library)
         await self._talk.serve()
 

@@ -215,7 +215,8 @@ class Standing:
         self._held.add(closed.certificate.id)
 
     def judged(self, verdict: Signed[Verdict]) -> None:
-        """A verdict is in."""
+        """A verdict is in: keep it, and book it if it is worth anything."""
+        self._archive.keep_verdict(verdict)
         body = verdict.body
         if body.about == "reduction" or self._heads.followed.get(body.round) != body.base:
             return  # looks at a chunk or two, or at another branch: not paid
@@ -303,7 +304,6 @@ class Standing:
                 found.append(equivocation_case(*error.pair))
                 continue
             if trial is not None:
-                self._archive.keep_verdict(verdict)
                 self.judged(verdict)
                 validator.witness.heard(verdict, trial.verdicts)
                 validator.holdings.add(verdict.id, closed.number)

@@ -11,11 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from dhtnode.reward import PPM
-from dhtnode.status import AuditsPart, PlausibilityPart, RewardsPart, Status, TrustPart
+from dhtnode.status import AuditsPart, OutsidePart, PlausibilityPart, RewardsPart, Status, TrustPart
 
 WHY_SHOWN = 8
 """Changes that fit on a screen; `--json` has more."""
 _UNKNOWN = "-"
+_INSIDE = {"work", "looks odd", "traffic", "home"}
+"""Rows that only the node itself can fill."""
 
 
 def status_view(status: Status) -> RenderableType:
@@ -27,6 +29,8 @@ def status_view(status: Status) -> RenderableType:
         parts.append(_why(status))
     if status.peers:
         parts.append(_peers(status))
+    if status.outside is not None:
+        parts += [_accounts(status.outside), _shown(status.outside)]
     if status.reputation.table:
         parts.append(trust_table(status, status.reputation.table))
     if status.rejected_by_peer:
@@ -37,6 +41,9 @@ def status_view(status: Status) -> RenderableType:
 
 def headline(status: Status) -> str:
     """One sentence about where the node is."""
+    if status.outside is not None:
+        answers = "answers" if status.running else "has not answered"
+        return f"seen from outside, through {len(status.outside.shown)} members; it {answers}"
     if not status.running:
         return f"no node runs in this home; saved {duration(time.time() - status.saved_at_s)} ago"
     return f"running, pid {status.pid}, up {duration(status.uptime_s)}"
@@ -55,7 +62,7 @@ def round_line(status: Status) -> str:
 def phase_line(status: Status) -> str:
     """What the node does now and what it waits for."""
     reason = f": {status.round.reason}" if status.round.reason else ""
-    return f"round {status.round.number}{_of(status.round.total)}  {status.round.phase}{reason}"
+    return f"round {status.round.number}{_of(status.round.total)}  {status.round.phase}{reason}".rstrip()
 
 
 def _audits(audits: AuditsPart) -> str:
@@ -147,7 +154,7 @@ def _facts(status: Status) -> Table:
         ),
     ]
     for label, text in rows:
-        if text:
+        if text and not (status.outside and label in _INSIDE):
             table.add_row(label, Text(text))
     return table
 
@@ -163,6 +170,27 @@ def _peers(status: Status) -> Table:
             heard,
             Text(peer.addresses[0] if peer.addresses else _UNKNOWN, overflow="ellipsis", no_wrap=True),
         )
+    return table
+
+
+def _accounts(outside: OutsidePart) -> Table:
+    """All members' credits, as folded from what was shown."""
+    title = f"credits of all members (entries {outside.entries_root[:16]})"
+    table = Table("member", "vested", "at stake", "share", title_justify="left", title=title)
+    for one in outside.accounts:
+        credits_ = (f"{amount / PPM:,.3f}" for amount in (one.vested, one.stake))
+        table.add_row(one.peer, *credits_, f"{one.ownership_ppm / PPM:.2%}")
+    return table
+
+
+def _shown(outside: OutsidePart) -> Table:
+    """Which member has shown how much, and what of it was no good."""
+    columns = ("member", "round", "records", "lacks rounds", "lacks verdicts", "fault")
+    table = Table(*columns, title_justify="left", title="shown by")
+    for one in outside.shown:
+        counts = (str(count) for count in (one.records, one.lacking_rounds, one.lacking_verdicts))
+        at = _UNKNOWN if one.round is None else str(one.round)
+        table.add_row(one.peer[-12:], at, *counts, Text(one.fault or "none"))
     return table
 
 

@@ -44,6 +44,10 @@ MAX_REASON = 200
 _OK, _REFUSED = 0, 1
 
 
+class RefusedError(TransportError):
+    """A member answered, and the answer is no."""
+
+
 @dataclass(frozen=True)
 class Door:
     """A member through which we look at the swarm."""
@@ -108,7 +112,8 @@ class Client:
 
         Raises:
             RemoteProtocolError: `oversized-reply` or `bad-reply`.
-            TransportError: not reachable, no answer in time, or the answer is no.
+            RefusedError: the answer is no.
+            TransportError: not reachable, or no answer in time.
         """
         async with self.stream(door, protocol) as stream:
             await stream.write(len(payload).to_bytes(4, "big") + payload)
@@ -118,7 +123,7 @@ class Client:
                 raise RemoteProtocolError(door.peer, "oversized-reply", f"{protocol}: {count} bytes")
             reply = await read_exactly(stream, count)
         if status == _REFUSED:
-            raise TransportError(f"{door.peer} refuses: {reply.decode(errors='replace')[:MAX_REASON]}")
+            raise RefusedError(f"{door.peer} refuses: {reply.decode(errors='replace')[:MAX_REASON]}")
         if status != _OK:
             raise RemoteProtocolError(door.peer, "bad-reply", f"{protocol}: status {status}")
         return reply

@@ -21,9 +21,9 @@ from dhtnode.observer.sightings import (
 def lines(sighting: Sighting) -> Iterator[str]:
     """What to print for a sighting, most often one line; never a control character of a peer's."""
     if isinstance(sighting, Summary):
-        yield from map(_printable, _summary(sighting))
+        yield from map(printable, _summary(sighting))
     else:
-        yield _printable(f"{time.strftime('%H:%M:%S')}  {_line(sighting)}")
+        yield printable(f"{time.strftime('%H:%M:%S')}  {_line(sighting)}")
 
 
 def _line(sighting: Sighting) -> str:
@@ -80,5 +80,6 @@ def _short(peer: str) -> str:
     return peer[-12:] or "(no peer)"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """Text without control characters: a peer may have chosen it."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -47,11 +47,11 @@ async def forge(session: Session) -> None:
         await asyncio.sleep(PAUSE_S)
         old = [record.wire for record in session._store.records(Commitment.KIND, 0)]
         forged = [richer(wire) for wire in old]
-        for verdict in validator.docket.verdicts()[:8]:
+        for verdict in session._store.all_records(Verdict.KIND)[-8:]:
             if verdict.signer != network.peer_id:
                 name = os.urandom(32)
                 made[name] = richer(verdict.wire)
-                validator.holdings.add(name, verdict.body.round)
+                validator.holdings.add(name, verdict.round_no)
         for wire in (*old, *forged):
             try:
                 await network.publish(TOPIC, wire)

@@ -15,7 +15,7 @@ from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
 from dhtnode.records import Body, Signed
 from dhtnode.reputation import ReputationSection
-from dhtnode.store import Store, StoredRecord
+from dhtnode.store import Store
 from tests.sim.filling import Filling
 from tests.sim.judging import Judging, Opened
 from tests.sim.model import SHAPE, SIZES, SWARM, WIRE, boundary_digest, update_of, walk
@@ -387,12 +387,9 @@ class Node:
         return verdict.wire if verdict else self.standing.record(id_) if self.standing else None
 
     def _judged(self, verdict: Signed[Verdict]) -> None:
-        body = verdict.body
-        if self.disk.store is None or self.standing is None:
+        if self.standing is None:
             self.disk.verdicts[verdict.id] = verdict
         else:
-            kept = StoredRecord(verdict.id, body.KIND, body.round, verdict.signer, verdict.wire)
-            self.disk.store.add_record(kept)
             self.standing.judged(verdict)
         self.world.witness.judged(verdict)
 

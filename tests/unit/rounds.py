@@ -44,6 +44,7 @@ def next_round(before: Head, persons: Sequence[Identity], late: Sequence[Identit
         branch=before.branch,
         founder=before.founder,
         since=before.since,
+        marks=before.marks,
         state=digest("state", before.number + 1),
         members=plan.members,
         votes=plan.votes_N,

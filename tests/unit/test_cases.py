@@ -368,7 +368,6 @@ def test_old_rounds_are_forgotten() -> None:
         later_work: list[Signed[Commitment]] = [commit(JUDGES[0], BEFORE, round=20 + number)]
         held.open(Adopt(certified(PEOPLE, later), tuple(later_work)), CHUNKS)
     assert held.trial(TARGET.id) is None
-    assert held.verdicts() == []
     assert not held.may_judge(HEAD.id, JUDGES[0].peer_id)
 
 
@@ -381,7 +380,6 @@ def test_rounds_of_a_branch_that_was_left_are_judged_no_more() -> None:
     assert held.knows(HEAD.id), "what the founder stood on"
     held.follow(msgspec.structs.replace(HEAD, branch=digest("founded before"), since=HEAD.number - 1))
     assert not held.knows(HEAD.id)
-    assert held.verdicts() == []
 
 
 def test_a_reduction_is_judged_as_work_is() -> None:
@@ -435,6 +433,18 @@ def test_who_has_looked_at_some_of_a_part_has_acquitted_nobody() -> None:
     )
     with pytest.raises(RemoteProtocolError, match="a few chunks"):
         open_case(framed.wire, SWARM)
+
+
+def test_a_look_and_the_whole_are_both_taken_in_whichever_comes_first() -> None:
+    """Or two nodes that have heard the same would hold different sets."""
+    look, whole = on_part(OTHERS[0], "pass"), on_whole(OTHERS[0], "pass")
+    for first, second in ((look, whole), (whole, look)):
+        held = docket()
+        trial = held.add(first)
+        assert trial is not None
+        assert held.add(second) is trial
+        assert (trial.verdicts, trial.looks) == ({look.signer: whole}, {look.signer: look})
+        assert held.add(first) is held.add(second) is None, "each counts once"
 
 
 def test_who_has_looked_at_some_of_a_part_refutes_no_accuser() -> None:

@@ -17,7 +17,7 @@ from dhtnode.records import Signed, sign
 from dhtnode.reputation import ReputationSection
 from dhtnode.reward import RewardSection
 from dhtnode.status import RewardsPart
-from dhtnode.store import Store, StoredRecord
+from dhtnode.store import Store
 from rewards.book import Book
 from rewards.heads import HEAD
 from rewards.ledger import rules_of
@@ -70,8 +70,6 @@ class Keeper:
         self.core.holdings.begin(effect.certificate.head.number)
         self.standing.adopted(effect, self.core)
         for verdict in verdicts(effect):
-            kept = StoredRecord(verdict.id, "verdict", verdict.body.round, verdict.signer, verdict.wire)
-            self.store.add_record(kept)
             self.standing.judged(verdict)
             self.core.holdings.add(verdict.id, verdict.body.round)
 

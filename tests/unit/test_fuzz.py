@@ -18,6 +18,7 @@ from dhtnode.errors import RemoteProtocolError
 from dhtnode.manifest import WireSection
 from dhtnode.presence import Presence
 from dhtnode.records import open_record, sign
+from rewards import disclosure
 from rewards.receipts import Receipt, open_receipt
 from tests.unit.parties import SWARM, certified, commit, head_of, people, plan_of, result_of, vote_for
 from tests.unit.test_cases import CASES, CERTIFICATE, FAILS, HEAD, TARGET, opening, verdict
@@ -81,6 +82,9 @@ def signed_messages() -> list[tuple[bytes, Open]]:
     def asked_opinion(wire: bytes) -> object:
         return open_appraisal(wire, SWARM, ME.peer_id, ME.peer_id)
 
+    def shown(wire: bytes) -> object:
+        return disclosure.open_shown(wire, SWARM, "peer")
+
     def receipt(wire: bytes) -> object:
         return open_receipt(wire, SWARM, "peer")
 
@@ -90,6 +94,7 @@ def signed_messages() -> list[tuple[bytes, Open]]:
         *((case.wire, evidence) for case in CASES),
         (opening(PEOPLE[1], digest("mine")).wire, asked_record),
         (FAILS[1].wire, evidence),
+        *((one.wire, shown) for one in (certified(PEOPLE, head), CASES[0], FAILS[2])),
         (sign(ME, SWARM, Appraisal(round=7, about=ME.peer_id, trust=1)).wire, asked_opinion),
         (Receipt(TARGET, CERTIFICATE).wire, receipt),
     ]
@@ -104,6 +109,8 @@ def plain_messages() -> list[tuple[bytes, Open]]:
     accusation = verdict(PEOPLE[2], segment=1)
     disputing = wanted(opening(auditor, UNSEALED), accusation)
     answer = sync_reply(open_sync_request(sync_request(HEAD, None), ""), CERTIFICATE.wire, [pool()])
+    asked = disclosure.question(disclosure.START)
+    evidence = disclosure.page(disclosure.START, lambda _: {CERTIFICATE.id: CERTIFICATE.wire}, 0)
 
     def chunk(wire: bytes) -> object:
         try:
@@ -119,6 +126,8 @@ def plain_messages() -> list[tuple[bytes, Open]]:
         (showing, lambda wire: open_question(wire, SWARM, auditor.peer_id)),
         (disputing, lambda wire: open_wanted(wire, SWARM, auditor.peer_id)),
         (answer, lambda wire: open_sync_reply(wire, "peer")),
+        (asked, lambda wire: disclosure.open_question(wire, "peer")),
+        (evidence, lambda wire: disclosure.open_page(wire, disclosure.START, "peer")),
         (
             part_header(HEAD.id, 1, [digest("leaf", n) for n in range(8)]),
             lambda wire: open_part_header(wire, "peer"),

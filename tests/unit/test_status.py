@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 
 from dhtnode.errors import ConfigError
 from dhtnode.status import (
+    AccountPart,
     OfMePart,
+    OutsidePart,
     PeerPart,
     PlausibilityPart,
+    ShownPart,
     Status,
     SuspicionPart,
     SwarmPart,
@@ -67,7 +70,14 @@ def test_every_field_is_documented() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "prefix"),
-    [(TrustPart, "reputation.table[]"), (OfMePart, "reputation.of_me"), (WhyPart, "why[]")],
+    [
+        (TrustPart, "reputation.table[]"),
+        (OfMePart, "reputation.of_me"),
+        (WhyPart, "why[]"),
+        (OutsidePart, "outside"),
+        (ShownPart, "outside.shown[]"),
+        (AccountPart, "outside.accounts[]"),
+    ],
 )
 def test_the_lists_of_standing_are_documented_too(kind: type[msgspec.Struct], prefix: str) -> None:
     text = DOCS.read_text()

@@ -1,4 +1,4 @@
-"""What a person reads about private work: no audits, and suspicion that says that it is none but that."""
+"""What a person reads: private work has suspicion and no audits, an outsider's page only what it can know."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ import msgspec
 from rich.console import Console
 
 from dhtnode.cli.view import status_view
-from dhtnode.status import PlausibilityPart, Status, SuspicionPart, SwarmPart
+from dhtnode.reward import PPM
+from dhtnode.status import (
+    AccountPart,
+    OutsidePart,
+    PlausibilityPart,
+    ShownPart,
+    Status,
+    SuspicionPart,
+    SwarmPart,
+)
 
 STATUS = Status(running=True, saved_at_s=1.0, version="0", swarm=SwarmPart(id="00", name="s"), peer_id="p")
 
@@ -36,3 +45,21 @@ def test_private_work_shows_who_looks_odd() -> None:
 
 def test_a_rising_loss_is_said_in_words() -> None:
     assert "nobody; the held-out loss has been rising for rounds" in text_of(PlausibilityPart(rising=True))
+
+
+def test_an_outsider_s_page_leaves_out_what_only_the_node_knows() -> None:
+    outside = OutsidePart(
+        shown=(ShownPart(peer="liar", round=3, records=7, lacking_rounds=2, fault="bad-signature: vote"),),
+        accounts=(AccountPart(peer="member", vested=1_500_000, stake=0, ownership_ppm=PPM),),
+        entries_root="ab" * 32,
+    )
+    console = Console(width=160)
+    with console.capture() as captured:
+        console.print(status_view(msgspec.structs.replace(STATUS, running=False, outside=outside)))
+    text = captured.get()
+    assert "seen from outside, through 1 members; it has not answered" in text
+    assert "bad-signature: vote" in text
+    assert "abababababababab" in text
+    assert "100.00%" in text
+    for inside in ("tokens/s", "traffic", "home"):
+        assert inside not in text

@@ -1,0 +1,206 @@
+"""Where everybody stands, folded from what members have shown, by the code that nodes fold with. Pure.
+
+Each round of the followed chain is put together from its commitments and results, its verdicts are heard as
+a node hears them (`validation.docket`), and all of it becomes entries of the ledger (`rewards.evidence`). A
+record that no certified head leads to counts for nothing, whoever signed it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from dhtnode.errors import RemoteProtocolError
+from dhtnode.manifest import Terms
+from dhtnode.observer.chains import Chosen
+from dhtnode.observer.evidence import Evidence
+from dhtnode.records import Signed
+from rewards.entries import Entry, EntrySet
+from rewards.evidence import ClosedRound, case_entry, close_round, fault_of, round_entries, verdict_entry
+from rewards.ledger import Ledger, rules_of
+from training.chain import Certificate
+from training.codec import chunk_bytes, chunk_sizes
+from training.messages import Commitment, Result
+from validation.cases import Case, equivocation_case
+from validation.docket import ContradictionError, Docket, Trial
+from validation.messages import Verdict
+from validation.validator import MAX_CASES
+
+T = TypeVar("T", Commitment, Verdict)
+
+
+@dataclass(frozen=True)
+class Model:
+    """What the ledger has to know of the model."""
+
+    params: int
+    update_elems: int
+    """Elements of what a member sends."""
+
+    @classmethod
+    def of_state(cls, terms: Terms, length: int) -> Model | None:
+        """The model whose states have so many bytes; None if no state of the swarm has that length."""
+        moments = 0
+        if terms.inner.moments == "averaged":
+            from training.optimizer import moment_names  # only here: torch takes seconds to load
+
+            moments = len(moment_names(terms.inner))
+        vectors = 1 + (terms.outer.momentum > 0) + moments
+        params, rest = divmod(length, 4 * vectors)
+        return cls(params, params * (1 + moments)) if params and not rest else None
+
+
+class Folding:
+    """Everything that follows from evidence.
+
+    Args:
+        evidence: what members have shown.
+        chosen: the chain that is followed.
+        terms: the swarm's.
+        model: its size.
+    """
+
+    def __init__(self, evidence: Evidence, chosen: Chosen, terms: Terms, model: Model) -> None:
+        self.number = chosen.newest.head.number
+        self.followed = chosen.followed
+        self.rounds: dict[int, ClosedRound] = {}
+        """Those whose records are all here."""
+        self.verdicts: list[Signed[Verdict]] = []
+        """That nodes take in."""
+        self.cases: dict[str, Case] = {}
+        """By the key that is out."""
+        self.faults: list[RemoteProtocolError] = []
+        """What members have signed that no honest one signs."""
+        self.used: dict[bytes, int] = {}
+        """Ids of the heads, records and verdicts that all this rests on, and of which round."""
+        self.parameters = model.params
+        self._terms = terms
+        self._rules = rules_of(terms, model.params)
+        sizes_K = chunk_sizes(model.update_elems, terms.wire)
+        self._chunk_bytes_K = [chunk_bytes(elems, terms.wire) for elems in sizes_K]
+        self._entries: list[Entry] = []
+        self._proven: list[Case] = []
+        self._commitments = _by_base(evidence.of(Commitment))
+        self._results = {one.id: one for one in evidence.of(Result)}
+        self._said = _by_base(evidence.of(Verdict))
+        for round_no, id_ in sorted(chosen.followed.items()):
+            self.used[id_] = round_no
+            closed = self._closed(evidence.heads[id_])
+            if closed is not None:
+                self.rounds[round_no] = closed
+                self._book(closed)
+        self._convict(evidence)
+        self.entries = EntrySet(terms.reward.epoch_rounds, (entry.packed for entry in self._entries))
+
+    @property
+    def missing_rounds(self) -> int:
+        """Closed rounds of which records are lacking."""
+        return self.number - len(self.rounds)
+
+    def knows(self, key: str) -> bool:
+        """Whether a round names a key."""
+        return any(key in closed.by_signer for closed in self.rounds.values())
+
+    def ledger(self, watched: bytes | None = None) -> Ledger:
+        """All balances; the changes of one key are listed."""
+        ledger = Ledger(self._rules, watched)
+        ledger.fold(self.entries.packed, self.followed)
+        return ledger
+
+    def receipts(self, key: str) -> list[Signed[Commitment]]:
+        """A member's accepted commitments, by round."""
+        return [
+            one
+            for round_no, closed in self.rounds.items()
+            if (one := closed.by_signer.get(key)) and one.id in closed.certificate.head.accepted
+        ]
+
+    def _closed(self, certificate: Certificate) -> ClosedRound | None:
+        """A round with its records; None where one is missing."""
+        head = certificate.head
+        committed: dict[str, Signed[Commitment]] = {}
+        for one in self._commitments.get(head.parent, ()):
+            if one.signer not in committed or one.id in head.accepted:
+                committed[one.signer] = one
+        results = [self._results[id_] for id_ in head.results if id_ in self._results]
+        commitments = [committed[peer] for peer in head.members if peer in committed]
+        try:
+            return close_round(certificate, commitments, results)
+        except RemoteProtocolError:
+            return None
+
+    def _book(self, closed: ClosedRound) -> None:
+        for record in (*closed.commitments_N, *closed.results):
+            self.used[record.id] = closed.number
+        self._entries += round_entries(closed, self._chunk_bytes_K, self._terms.reward)
+        if self._terms.data.mode == "shared" and self._terms.audit.rate > 0:
+            self._hear(closed)
+
+    def _hear(self, closed: ClosedRound) -> None:
+        """The verdicts on a round: those on work before those on them, a look at a part before all of it."""
+        docket = Docket()
+        chunk_count = len(self._chunk_bytes_K)
+        docket.open(closed.adopted(chunk_count), chunk_count)
+        heard: dict[bytes, Trial] = {}
+        on_work: dict[bytes, Signed[Verdict]] = {}
+        for verdict in sorted(self._said.get(closed.certificate.id, ()), key=_hearing_order):
+            try:
+                trial = docket.add(verdict)
+            except RemoteProtocolError as error:
+                self.faults.append(error)
+                continue
+            except ContradictionError as error:
+                self._proven.append(equivocation_case(*error.pair))
+                continue
+            if trial is None:
+                continue
+            heard[trial.target.id] = trial
+            self.verdicts.append(verdict)
+            self.used[verdict.id] = closed.number
+            if verdict.body.about == "work":
+                on_work[verdict.id] = verdict
+            target = closed.by_id.get(verdict.body.target) or on_work.get(verdict.body.target)
+            if target is not None:
+                self._pay(closed, verdict, target)
+        for trial in heard.values():
+            self._proven += trial.cases()
+
+    def _pay(
+        self, closed: ClosedRound, verdict: Signed[Verdict], target: Signed[Commitment] | Signed[Verdict]
+    ) -> None:
+        try:
+            self._entries.append(verdict_entry(closed, verdict, target))
+        except RemoteProtocolError:
+            return  # a record that earns nothing is no offence
+
+    def _convict(self, evidence: Evidence) -> None:
+        """One case against each key: the one that most members have shown, else one that is proven here."""
+        known = {*self.followed.values(), None}
+        shown = Counter(id_ for ids in evidence.shown_by.values() for id_ in ids if id_ in evidence.cases)
+        good = (one for one in evidence.cases.values() if _round_of(one) in known)
+        ranked = sorted(good, key=lambda one: (-shown[one.id], one.round_no, fault_of(one), one.id))
+        for case in (*ranked, *self._proven):
+            if case.guilty in self.cases or len(self.cases) >= MAX_CASES:
+                continue
+            self.cases[case.guilty] = case
+            if case.round_no < self.number:
+                self._entries.append(case_entry(case))
+
+
+def _by_base(records: Iterable[Signed[T]]) -> dict[bytes, list[Signed[T]]]:
+    found: dict[bytes, list[Signed[T]]] = {}
+    for record in records:
+        found.setdefault(record.body.base, []).append(record)
+    return found
+
+
+def _round_of(case: Case) -> bytes | None:
+    """Id of the head whose round's majority a case rests on; None if it rests on nobody's word."""
+    return case.certificate.id if case.certificate else None
+
+
+def _hearing_order(verdict: Signed[Verdict]) -> tuple[bool, bool, bytes]:
+    body = verdict.body
+    return body.about == "audit", body.role == "jury", verdict.id

@@ -48,6 +48,9 @@ from validation.witness import Witness
 
 log = logging.getLogger(__name__)
 
+LATE_ROUNDS = 64
+"""For which verdicts on missed rounds are heard: enough to ask many neighbours, also where a round takes less
+than a second. A guess."""
 _BOOKS = "reputation.books"
 _MISSED = "evidence.missed"
 
@@ -170,9 +173,8 @@ class Standing:
         """A head is final here: keep it, and book its round if this node was there."""
         goes_on = effect.certificate.head.parent == self._heads.newest
         self.stand_on(effect.certificate)
-        for head, until in self._missed.items():
-            if until is None:
-                self._missed[head] = self._number + ROUNDS_KEPT
+        known = {head: self._hears_until if until is None else until for head, until in self._missed.items()}
+        self._missed = {head: until for head, until in known.items() if until >= self._number}
         if effect.plan is not None:
             self._book_round(effect.certificate, effect.plan.commitments_N, effect.results)
         if validator is None:
@@ -233,6 +235,10 @@ class Standing:
 
     # What happened while this node was away
 
+    @property
+    def _hears_until(self) -> int:
+        return self._number + LATE_ROUNDS
+
     def lacking(self, since: int) -> bytes | None:
         """Id of the newest head whose round is not booked here, from a round on; None if all are."""
         return self._heads.lacking(self._held, since)
@@ -245,10 +251,9 @@ class Standing:
         for step in steps:
             if step.closed is not None and step.closed.number >= since:
                 self._take_in(step.closed)
-                self._missed[step.certificate.id] = self._number + ROUNDS_KEPT
+                self._missed[step.certificate.id] = self._hears_until
                 self._credit(step.certificate.id, step.closed.number, validator.witness)
-        heard = [head for head, until in self._missed.items() if until is None or until >= self._number]
-        self._store.set_fact(_MISSED, b"".join(heard))
+        self._store.set_fact(_MISSED, b"".join(self._missed))
         if self.lacking(since) is None:
             self._leave_branches()
         self._try_again()
@@ -260,7 +265,7 @@ class Standing:
 
         Nobody holds the state any more from which such a verdict could be checked, so who has not audited
         could say late that it has, without any risk. Hence who was there to judge a round hears nothing more
-        about it; who was not hears it for as many rounds as others did, and from nobody its own verdicts.
+        about it; who was not hears it for LATE_ROUNDS after it is back, and from nobody its own verdicts.
 
         Args:
             records: verified.
@@ -281,8 +286,7 @@ class Standing:
                 if fault is not None:
                     found.append(RemoteProtocolError(record.signer, "bad-summary", fault))
         for (round_no, base), verdicts in sorted(by_round.items()):
-            until = self._missed.get(base, -1)
-            if self._heads.followed.get(round_no) == base and (until is None or until >= self._number):
+            if self._heads.followed.get(round_no) == base and base in self._missed:
                 found += self._judge_again(base, verdicts, validator)
         return found
 

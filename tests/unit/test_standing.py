@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from dhtnode.app.page import WHY_KEPT
-from dhtnode.app.standing import Standing
+from dhtnode.app.standing import LATE_ROUNDS, Standing
 from dhtnode.digest import digest
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
@@ -29,7 +29,6 @@ from training.events import Adopt
 from training.member import Member
 from training.messages import Commitment
 from validation.cases import Case, equivocation_case
-from validation.docket import ROUNDS_KEPT
 from validation.lottery import Chain
 from validation.messages import Verdict
 from validation.validator import Validator
@@ -315,7 +314,7 @@ def test_who_says_late_that_it_has_audited_is_not_paid(stores: list[Store]) -> N
     assert root(stores[0]) == before, "who was there hears no more of it"
     assert away.take_late([late], OTHER.peer_id, validator) == []
     assert root(stores[1]) == before, "who was not hears it from others"
-    for effect in more_rounds(HISTORY[-1], ROUNDS_KEPT + 1):
+    for effect in more_rounds(HISTORY[-1], LATE_ROUNDS + 1):
         away.adopted(effect, validator)
     now = root(stores[1])
     assert away.take_late([late], ME.peer_id, validator) == []

@@ -6,10 +6,10 @@ them. A record that does not fit the round it claims to belong to gives no entry
 reason.
 
 No record says yet how far clipping pulled an update in, so quality counts only what was late; and no
-verdict says when it was signed, so one counts as on time if it was taken in at all: nodes refuse those
-on rounds that are older than `validation.docket.ROUNDS_KEPT`. Audits of a result look at a chunk or two and
-are not paid. Who has replayed work for one ticket may say more with it: what has no ticket of its own earns
-nothing.
+verdict says when it was signed, so one counts as on time if it was taken in at all: who was there refuses
+those on rounds that are older than `validation.docket.ROUNDS_KEPT`. Audits of a result look at a chunk or two
+and are not paid. Who has replayed work for one ticket may say more with it: what has no ticket of its own
+earns nothing.
 """
 
 from __future__ import annotations

@@ -76,6 +76,11 @@ class Archive:
             if work is not None:
                 yield work.signer, id_
 
+    def members(self, head: bytes) -> tuple[str, ...]:
+        """Who was in the round that ended with a head; nobody if that is not here."""
+        stored = self._store.record(head)
+        return _head_of(stored.wire).members if stored else ()
+
     def step(self, head: bytes) -> tuple[bytes, bytes] | None:
         """As `rounds.answer_question` asks for it; own records were checked when they came."""
         shown = self._wires(head)

@@ -248,6 +248,10 @@ class Standing:
         since = validator.holdings.since
         steps = [step for step in steps if step.certificate.head.number >= since]
         self._heads.learn(step.certificate for step in steps)
+        oldest = min((step.certificate.head.number for step in steps), default=0)
+        for round_no in range(oldest - ROUNDS_KEPT, oldest):  # of which it has not heard everything
+            if round_no in self._heads.followed:
+                self._missed[self._heads.followed[round_no]] = self._hears_until
         for step in steps:
             if step.closed is not None and step.closed.number >= since:
                 self._take_in(step.closed)
@@ -264,8 +268,9 @@ class Standing:
         """Take in summaries, and verdicts on rounds of the followed chain that are no longer judged.
 
         Nobody holds the state any more from which such a verdict could be checked, so who has not audited
-        could say late that it has, without any risk. Hence who was there to judge a round hears nothing more
-        about it; who was not hears it for LATE_ROUNDS after it is back, and from nobody its own verdicts.
+        could say late that it has, without any risk. Hence who was there to judge a round hears more about it
+        only by members that were away themselves when its time was up: that costs them more than an audit
+        brings. Who was not there hears everything for LATE_ROUNDS, and from nobody its own verdicts.
 
         Args:
             records: verified.
@@ -278,17 +283,27 @@ class Standing:
         found: list[Case | RemoteProtocolError] = []
         by_round: dict[tuple[int, bytes], list[Signed[Verdict]]] = {}
         for record in records:
-            if isinstance(record.body, Verdict) and record.signer != peer:
+            if isinstance(record.body, Verdict):
                 verdict = cast("Signed[Verdict]", record)
-                by_round.setdefault((verdict.body.round, verdict.body.base), []).append(verdict)
+                if self._hears(verdict, peer):
+                    by_round.setdefault((verdict.body.round, verdict.body.base), []).append(verdict)
             elif isinstance(record.body, Summary):
                 fault = self._folding.take(cast("Signed[Summary]", record), validator.holdings)
                 if fault is not None:
                     found.append(RemoteProtocolError(record.signer, "bad-summary", fault))
-        for (round_no, base), verdicts in sorted(by_round.items()):
-            if self._heads.followed.get(round_no) == base and base in self._missed:
-                found += self._judge_again(base, verdicts, validator)
+        for (_, base), verdicts in sorted(by_round.items()):
+            found += self._judge_again(base, verdicts, validator)
         return found
+
+    def _hears(self, verdict: Signed[Verdict], peer: str) -> bool:
+        """Whether a verdict that a neighbour shows late is looked at."""
+        body, followed = verdict.body, self._heads.followed
+        if followed.get(body.round) != body.base:
+            return False
+        if body.base in self._missed:
+            return verdict.signer != peer
+        time_up = followed.get(body.round + ROUNDS_KEPT)
+        return time_up is not None and verdict.signer not in self._archive.members(time_up)
 
     def _judge_again(
         self, head: bytes, verdicts: Iterable[Signed[Verdict]], validator: Validator

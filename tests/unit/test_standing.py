@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from training.events import Adopt
 from training.member import Member
 from training.messages import Commitment
 from validation.cases import Case, equivocation_case
+from validation.docket import ROUNDS_KEPT
 from validation.lottery import Chain
 from validation.messages import Verdict
 from validation.validator import Validator
@@ -321,6 +322,22 @@ def test_who_says_late_that_it_has_audited_is_not_paid(stores: list[Store]) -> N
     assert root(stores[1]) == now, "for some rounds"
 
 
+def test_who_was_cut_off_may_have_spoken_in_time(store: Store) -> None:
+    """It was not in the round in which the time was up, and that costs more than an audit brings."""
+    one, validator = standing(store), core()
+    rounds = [*HISTORY[:4], *more_rounds(HISTORY[3], ROUNDS_KEPT - 1, PEOPLE)]
+    rounds += more_rounds(rounds[-1], 2, [ME, WORKER, LATE])
+    for effect in rounds:
+        one.adopted(effect, validator)
+    before = root(store)
+    present = passed(WORKER, HISTORY[3], work_of(HISTORY[3], LATE))
+    assert one.take_late([present], ME.peer_id, validator) == []
+    assert root(store) == before
+    cut_off = passed(OTHER, HISTORY[3], work_of(HISTORY[3], WORKER))
+    assert one.take_late([cut_off], OTHER.peer_id, validator) == []
+    assert root(store) != before
+
+
 def test_who_was_killed_hears_what_was_said_meanwhile(stores: list[Store]) -> None:
     there = went_through(stores[0], *HISTORY)
     late = passed(OTHER, HISTORY[6], work_of(HISTORY[6], WORKER))
@@ -332,10 +349,10 @@ def test_who_was_killed_hears_what_was_said_meanwhile(stores: list[Store]) -> No
     assert root(stores[0]) == root(stores[1])
 
 
-def more_rounds(after: Adopt, count: int) -> list[Adopt]:
+def more_rounds(after: Adopt, count: int, persons: Sequence[Identity] = PEOPLE) -> list[Adopt]:
     rounds = [after]
     for _ in range(count):
-        rounds.append(next_round(rounds[-1].certificate.head, PEOPLE))
+        rounds.append(next_round(rounds[-1].certificate.head, persons))
     return rounds[1:]
 
 

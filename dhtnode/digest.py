@@ -20,14 +20,31 @@ def digest(label: str, *fields: bytes | str | int) -> bytes:
     """
     state = hashlib.sha256()
     for field in (label, *fields):
-        if isinstance(field, bytes):
-            tag, data = b"b", field
-        elif isinstance(field, str):
-            tag, data = b"s", field.encode()
-        else:
-            tag, data = b"i", str(field).encode()
-        state.update(tag + len(data).to_bytes(8, "big") + data)
+        state.update(_tagged(field))
     return state.digest()
+
+
+def _tagged(field: bytes | str | int) -> bytes:
+    if isinstance(field, bytes):
+        tag, data = b"b", field
+    elif isinstance(field, str):
+        tag, data = b"s", field.encode()
+    else:
+        tag, data = b"i", str(field).encode()
+    return tag + len(data).to_bytes(8, "big") + data
+
+
+class Begun:
+    """A digest all of whose fields are known but the last: for whoever tries millions of those."""
+
+    def __init__(self, label: str, *fields: bytes | str | int) -> None:
+        self._state = hashlib.sha256(b"".join(map(_tagged, (label, *fields))))
+
+    def ended(self, last: bytes) -> bytes:
+        """What `digest` gives with this last field."""
+        state = self._state.copy()
+        state.update(b"b" + len(last).to_bytes(8, "big") + last)
+        return state.digest()
 
 
 def derive(label: str, *fields: bytes | str | int) -> int:

@@ -80,8 +80,9 @@ class ReputationSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     most_doublings: Annotated[int, msgspec.Meta(ge=0, le=16)] = 10
     """Bans of 200,000 rounds are as good as for ever."""
 
-    entry_bits: Annotated[int, msgspec.Meta(ge=0, le=64)] = 22
-    """Leading zero bits of a newcomer's proof of work: 4 million digests, some 15 s on one core. A guess."""
+    entry_bits: Annotated[int, msgspec.Meta(ge=0, le=48)] = 18
+    """Leading zero bits of a newcomer's proof of work: 0.15 s on one core, nobody waits for that. A swarm of
+    strangers may ask for more: 26 bits are half a minute. 0: none is asked for. A guess."""
     voucher_micro: Annotated[int, msgspec.Meta(ge=1, le=2**53)] = 1_000_000
     """Least bond behind a voucher, in micro-credits. A guess: what a bond is worth is the ledger's matter."""
     open_vouchers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2

@@ -54,6 +54,8 @@ class RoundPart(Part, frozen=True, kw_only=True):
     """Digest of the model state at the start of this round, hex: equal on all members."""
     roster: tuple[str, ...] = ()
     """Peer ids of the last certified roster, in its order."""
+    votes: tuple[float, ...] = ()
+    """What each of them counts for, 0, 0.5 or 1, in the same order; all 0: all count alike."""
 
 
 class TrainingPart(Part, frozen=True, kw_only=True):
@@ -171,7 +173,8 @@ class TrustPart(Part, frozen=True, kw_only=True):
     trust_ppm: int
     """Trust in its work, in millionths; 200,000 for whoever nothing is known of."""
     vote: float
-    """What this trust is worth in a reduction: 0, 0.5 or 1. Rosters do not take it in yet."""
+    """What this trust is worth, 0, 0.5 or 1: what this node would say as the leader of a round. What the
+    roster says is in `RoundPart.votes`."""
     audit_rate: float
     """Share of its work that somebody replays, as this node draws."""
     bans: int = 0

@@ -102,6 +102,11 @@ def main() -> None:
         for members, rounds in ([(8, 100)] if args.quick else [(8, 300), (16, 300), (64, 300), (64, 600)])
     ]
     print(*document["peace"], sep="\n", flush=True)
+    document["consent"] = [
+        {"members": members, "rounds": rounds, **dataclasses.asdict(feuds.consent(members, rounds))}
+        for members, rounds in ([(8, 70)] if args.quick else [(8, 120), (16, 120), (64, 120)])
+    ]
+    print(*document["consent"], sep="\n", flush=True)
     document["attacks"] = attacks(range(1, 1 + args.seeds), args.quick)
     if args.json:
         args.json.write_bytes(msgspec.json.format(json.dumps(document).encode(), indent=1) + b"\n")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -24,13 +24,10 @@ from dhtnode.records import sign  # noqa: E402
 from dhtnode.reputation import ReputationSection  # noqa: E402
 from dhtnode.reward import RewardSection  # noqa: E402
 from dhtnode.store import Store  # noqa: E402
-from tests.unit.parties import CHUNKS, SWARM, context, people, terms  # noqa: E402
+from tests.unit.parties import CHUNKS, SWARM, core_of, people, terms  # noqa: E402
 from tests.unit.rounds import founding, next_round, passed  # noqa: E402
 from training.events import Adopt  # noqa: E402
-from training.member import Member  # noqa: E402
 from validation.epochs import Row, Summary  # noqa: E402
-from validation.lottery import Chain  # noqa: E402
-from validation.validator import Validator  # noqa: E402
 
 YEAR_S = 365 * 24 * 3600
 CASES_MB = 31
@@ -87,7 +84,7 @@ def _played(members: int, audits: int, epoch: int, epochs: int) -> list[int]:
         audit=AuditSection(rate=0.5),
         reputation=ReputationSection(open_rounds=epoch),
     )
-    core = Validator(Member(replace(context(persons[0]), terms=swarm_terms), 0.0), Chain(persons[0], SWARM))
+    core = core_of(persons[0], swarm_terms)
     sizes = []
     with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder) / "node.db") as store:
         standing = Standing(

@@ -7,7 +7,10 @@ Electors vote for a list of commitments that they have seen themselves, and for 
 Votes are opinions, and a swarm needs one. What stayed as it was in the certified head is never refused.
 In view 0 the leader may propose what it thinks, if most electors think so, too; in later views it
 leaves all votes as they were. So a difference of opinion costs one view and never the round. Two consecutive
-electorates share a majority of the older one, and who has votes keeps some.
+electorates share a majority of the older one, and who has votes keeps some. Bans are opinions, too: a leader
+leaves out whom it has banned, if enough others are there; an elector refuses a roster for it in view 0 alone.
+A newcomer that a node has not seen pay is in no roster that it proposes, nor votes for; so later leaders, who
+must be sure of a majority, take the members of the head alone.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ from training.messages import (
 from training.pace import Pace
 from training.partition import partition
 from training.pool import RecordPool
+from training.regard import Halves, Peers, Regard
 from training.roster import ordered, quorum, voters
 
 MAX_SHARE = 4
@@ -43,9 +47,6 @@ MAX_SHARE = 4
 must not buy the whole model. A guess."""
 
 FaultFinder = Callable[[Commitment, Head, Terms], str | None]
-Peers = Sequence[str]
-Halves = Sequence[int]
-"""Votes, in halves, one for each of the peers beside which they stand."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,15 @@ class RoundContext:
     """What is wrong with a commitment, or None; see `validation.commitment`."""
     link: Callable[[int], bytes]
     """This member's link of the audit lottery for a round; see `validation.lottery`."""
-    propose_votes: Callable[[Peers, Halves], Halves] = lambda peers, before: before
-    """What a leader thinks that peers should count for, from what they counted for before (0 for
-    newcomers); see `validation.voting`. By default it has no opinion."""
-    accept_votes: Callable[[Peers, Halves, Halves], bool] = lambda peers, votes, before: False
-    """Whether an elector would let votes pass that are not as they were before."""
+    regard: Regard = field(default_factory=Regard)
+    """What this node thinks of the others."""
     excluded: set[str] = field(default_factory=set)
-    """Keys whose work is not taken in any more. Whoever judges adds to it while rounds run."""
+    """Keys that have proven themselves false: nobody takes their work in any more. Whoever judges adds to it
+    while rounds run."""
+
+    def is_out(self, peer: str) -> bool:
+        """Whether this node takes in nothing of a peer, be that proven to all or its own opinion."""
+        return peer in self.excluded or self.regard.shuns(peer)
 
 
 class Gathering:
@@ -197,8 +200,8 @@ class Gathering:
     def expected(self) -> set[str]:
         """Members and newcomers whose commitment is waited for: not those who go, nor who signed two."""
         ready = {record.signer for record in self._pool.of(Ready)}
-        out = self._left | self._pool.equivocators | self._context.excluded
-        return (set(self._head.members) | ready) - out
+        candidates = (set(self._head.members) | ready) - self._left - self._pool.equivocators
+        return {peer for peer in candidates if self._enters(peer) and not self._context.is_out(peer)}
 
     @property
     def _left(self) -> set[str]:
@@ -211,7 +214,8 @@ class Gathering:
     @property
     def _lacks_only_its_leader(self) -> bool:
         """Whether the next leader could propose at once, and this one has said that it goes, or is out."""
-        gone = self.agreement.leader(self.agreement.view) in self._left | self._context.excluded
+        leader = self.agreement.leader(self.agreement.view)
+        gone = leader in self._left or self._context.is_out(leader)
         return gone and self._everybody_is_in and not self.agreement.has_proposal
 
     @property
@@ -224,13 +228,14 @@ class Gathering:
         return max(len(self.expected | set(self._pool.commitments)), self._enough)
 
     def _make_roster(self, now_s: float) -> bytes | None:
-        commitments = self._sound_commitments
+        commitments = self._welcome_commitments
         everybody = self.expected <= set(commitments)
         due = everybody or now_s >= self.deadline_s()
         if not due or not self._suffice(commitments):
             return None
         members, electors = self._head.members, self._head.electors
-        by_standing = sorted(commitments, key=lambda peer: (peer not in electors, peer not in members))
+        by_trust = self._context.regard.matched(commitments)
+        by_standing = sorted(by_trust, key=lambda peer: (peer not in electors, peer not in members))
         peers = ordered(by_standing[:MAX_MEMBERS], self._head.state, self._head.number, "roster")
         ids = tuple(commitments[peer].id for peer in peers)
         return encode_value(Roster(commitments=ids, votes=self._votes(peers)))
@@ -238,7 +243,8 @@ class Gathering:
     def _votes(self, peers: Peers) -> tuple[int, ...]:
         """What this node would have peers count for: its opinion, if it is the first to lead."""
         before = self._before(peers)
-        votes = tuple(self._context.propose_votes(peers, before)) if self.agreement.view == 0 else before
+        regard = self._context.regard
+        votes = tuple(regard.proposed_votes(peers, before)) if self.agreement.view == 0 else before
         return votes if self._hands_on(peers, votes) else before
 
     def _before(self, peers: Peers) -> tuple[int, ...]:
@@ -248,6 +254,26 @@ class Gathering:
     def _sound_commitments(self) -> dict[str, Signed[Commitment]]:
         return {peer: record for peer, record in self._pool.commitments.items() if self._sound(record)}
 
+    @property
+    def _welcome_commitments(self) -> dict[str, Signed[Commitment]]:
+        """Those that this node would propose: without whom others may refuse, if the rest are enough."""
+        entered = self._entered_commitments
+        first, members = self.agreement.view == 0, self._head.members
+        welcome = {
+            peer: record
+            for peer, record in entered.items()
+            if not self._context.regard.shuns(peer) and (first or peer in members)
+        }
+        return welcome if self._suffice(welcome) else entered
+
+    @property
+    def _entered_commitments(self) -> dict[str, Signed[Commitment]]:
+        return {peer: record for peer, record in self._sound_commitments.items() if self._enters(peer)}
+
+    def _enters(self, peer: str) -> bool:
+        """Whether a peer is a member already, or may become one as far as this node can see."""
+        return peer in self._head.members or self._context.regard.may_enter(peer)
+
     def _sound(self, commitment: Signed[Commitment]) -> bool:
         if commitment.signer in self._context.excluded:
             return False
@@ -256,7 +282,7 @@ class Gathering:
     @property
     def is_ripe(self) -> bool:
         """Whether enough has been committed for a roster."""
-        return self._suffice(self._sound_commitments)
+        return self._suffice(self._entered_commitments)
 
     def _suffice(self, peers: Collection[str]) -> bool:
         return len(peers) >= self._enough and self._continues(peers)
@@ -273,12 +299,18 @@ class Gathering:
         """We vote for what is sound, if the votes in it are as they were or as we could think."""
         peers, votes = self._sound_roster(value) or ((), ())
         before = self._before(peers)
-        return bool(peers) and (votes == before or self._context.accept_votes(peers, votes, before))
+        if not all(map(self._enters, peers)):
+            return False
+        if self.agreement.view == 0 and any(map(self._context.regard.shuns, peers)):
+            return False
+        return bool(peers) and (votes == before or self._context.regard.accepts_votes(peers, votes, before))
 
     def _arguable(self, value: bytes) -> bool:
-        """Whether a sound roster changes votes: honest electors may differ in that."""
+        """Whether a sound roster changes votes, or lets in who is not seen to have paid: honest electors may
+        differ in that.
+        """
         peers, votes = self._sound_roster(value) or ((), ())
-        return votes != self._before(peers)
+        return votes != self._before(peers) or not all(map(self._enters, peers))
 
     def _sound_roster(self, value: bytes) -> tuple[tuple[str, ...], tuple[int, ...]] | None:
         """Peers and votes of a roster of commitments that we have all seen, sound, in the one right order."""

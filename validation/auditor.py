@@ -73,7 +73,7 @@ class Auditor:
         self._swarm_id = context.swarm_id
         self._device = context.device
         self._terms = context.terms
-        self._excluded = context.excluded
+        self._is_out = context.is_out
         self._me = context.identity.peer_id
         self._docket = docket
         self._rates = rates
@@ -120,7 +120,7 @@ class Auditor:
             return []
         if not self._may_judge(trial) and not (more and self._is_heard(trial)):
             return []
-        if role == "jury" and target.signer in self._excluded:
+        if role == "jury" and self._is_out(target.signer):
             return []  # there is nothing left to decide, and it opens nothing any more
         _put(self._roles, target.id, role, MAX_ROLES)
         return self._look(trial)
@@ -220,7 +220,7 @@ class Auditor:
         if trial is None:
             return []
         if event.end is None or event.sound:
-            may = self._may_judge(trial) and trial.target.signer not in self._excluded
+            may = self._may_judge(trial) and not self._is_out(trial.target.signer)
             return self._replay(cast("Signed[Commitment]", trial.target), urgent=True) if may else []
         _put(self._ends, (event.target, event.segment), event.end, MAX_ROOTS)
         said = self._say(trial, "fail", segment=event.segment) if self._may_judge(trial) else []

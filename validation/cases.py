@@ -76,6 +76,11 @@ class Case:
         return digest("case", self.wire)
 
     @property
+    def is_for_good(self) -> bool:
+        """Whether its key is out for ever: it needs nobody's word."""
+        return self.charge == "equivocation"
+
+    @property
     def judges(self) -> set[str]:
         """Whose word it rests on."""
         if self.charge == "equivocation":

@@ -77,11 +77,12 @@ class Outlook:
         self.changes: deque[Change] = deque(maxlen=WINDOW + IN_A_ROW)
         self._said: dict[str, dict[bytes, Evaluation]] = {}
         self._heads: deque[bytes] = deque(maxlen=2)
-        self._members: frozenset[str] = frozenset()
+        self._heard: frozenset[str] = frozenset()
+        """Electors: names are free, and a crowd of them must not be the middle."""
 
     def add(self, record: Signed[Evaluation]) -> None:
-        """Take in a member's word; strangers are not heard, nor is a second word on the same head."""
-        if record.signer not in self._members:
+        """Take in an elector's word; others are not heard, nor is a second word on the same head."""
+        if record.signer not in self._heard:
             return
         said = self._said.setdefault(record.signer, {})
         said.setdefault(record.body.base, record.body)
@@ -107,8 +108,8 @@ class Outlook:
                 change = Change(head.number - 2, *found)
                 self.changes.append(change)
         self._heads.append(head.id)
-        self._members = frozenset(head.members)
-        self._said = {peer: said for peer, said in self._said.items() if peer in self._members}
+        self._heard = frozenset(head.electors)
+        self._said = {peer: said for peer, said in self._said.items() if peer in self._heard}
         return change
 
     @property

@@ -8,6 +8,7 @@ from dhtnode.records import Signed
 from training.events import Effect, Event, Plan
 from training.messages import Commitment, Result
 from validation.cases import Case
+from validation.entry import Entry
 from validation.messages import Opening, Verdict
 
 # Events
@@ -156,6 +157,22 @@ Look = Replay | AskSeals | ReplaySegment | Compare | Rereduce
 """Do something again, or ask to be shown it, and tell what came of it."""
 Found = Replayed | SealsShown | SegmentReplayed | Compared | Rereduced
 """What came of it."""
-Judging = Look | Declare | Judged | Convict
+
+
+@dataclass(frozen=True)
+class Admit:
+    """A newcomer has shown what its key has cost: keep it."""
+
+    entry: Signed[Entry]
+
+
+@dataclass(frozen=True)
+class Show:
+    """Send the own entry to all: this node is new to them."""
+
+    entry: Signed[Entry]
+
+
+Judging = Look | Declare | Judged | Convict | Admit | Show
 NodeEvent = Event | Found | CaseShown
 NodeEffect = Effect | Judging

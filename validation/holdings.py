@@ -1,6 +1,6 @@
 """What a node holds of evidence about others, as one set that neighbours compare.
 
-A case goes by who is guilty: a majority has many subsets, and any one of them will do. All else goes by the
+A case goes by who is guilty, and when: a majority has many subsets, and any one will do. All else goes by the
 id of its record. What is about a round is in the set while the books of that round are open, or of an epoch
 after it; cases are in it for good. The set begins at the same round on all nodes of one epoch.
 
@@ -19,12 +19,13 @@ from training.events import RecordArrived
 from training.sync import Held
 from validation.antientropy import NAME_BYTES, Pull, answer
 from validation.cases import Case, open_case
+from validation.entry import Entry
 from validation.epochs import Summary
 from validation.events import CaseShown, NodeEvent
 from validation.idtree import IdTree
 from validation.messages import Verdict
 
-RECORDS: dict[str, type[Body]] = {Verdict.KIND: Verdict, Summary.KIND: Summary}
+RECORDS: dict[str, type[Body]] = {kind.KIND: kind for kind in (Verdict, Summary, Entry)}
 """Kinds of records that are compared, beside cases. Whoever takes one in adds its id to the holdings, and the
 node's store has it."""
 MAX_USELESS = 128
@@ -48,13 +49,13 @@ def open_piece(
     return open_record(wire, swarm_id, records, sender)
 
 
-def case_name(guilty: str) -> bytes:
-    """What a case is compared by."""
-    return digest("case-against", guilty)
+def case_name(case: Case) -> bytes:
+    """What a case is compared by: its key and round, or the key alone if that is out for good."""
+    return digest("case-against", case.guilty, "" if case.is_for_good else case.round_no)
 
 
 def name_of(piece: Piece) -> bytes:
-    return case_name(piece.guilty) if isinstance(piece, Case) else piece.id
+    return case_name(piece) if isinstance(piece, Case) else piece.id
 
 
 def first_round(round_no: int, open_rounds: int) -> int:

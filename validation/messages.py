@@ -10,6 +10,7 @@ from dhtnode.digest import digest
 from dhtnode.records import Body, Count, Digest, PeerId
 from training.messages import KINDS
 from training.segments import MAX_BOUNDARIES
+from validation.entry import Entry
 from validation.evaluation import Evaluation
 
 Outcome = Literal["pass", "unsure", "fail"]
@@ -91,5 +92,8 @@ def mark(signer: str, target: bytes, root: bytes) -> bytes:
     return digest("mark", signer, target, root)
 
 
-SPOKEN: dict[str, type[Body]] = {**KINDS, Verdict.KIND: Verdict, Evaluation.KIND: Evaluation}
+SPOKEN: dict[str, type[Body]] = {
+    **KINDS,
+    **{kind.KIND: kind for kind in (Verdict, Evaluation, Entry)},
+}
 """Everything that may arrive on the swarm's topic: records of rounds, and what is found out about them."""

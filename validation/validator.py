@@ -4,7 +4,8 @@ Every round that closes is a draw (`lottery`): who has drawn a member's work rep
 state, who has drawn a reduced part reduces some of it again, who has drawn another's verdict replays
 what that was about. Each says what it found. If somebody doubts, all members of that round judge: a
 majority decides, and who said the opposite of it is out, be it the worker, the reducer, the accuser,
-who acquitted, or who judged without looking. A key that is out is in no roster from the next round on.
+who acquitted, or who judged without looking. A key that contradicts itself is out for good; a majority's case
+counts in each node's table of trust, and that bans (`reputation`). Who is banned is left out of rosters.
 
 Events in, effects out, as in `training.member`; those that are not about judging go through to it.
 """
@@ -18,16 +19,18 @@ from typing import cast
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.records import Body, Signed
 from training.chain import Certificate
-from training.events import Adopt, Blame, Effect, RecordArrived
+from training.events import Adopt, Blame, Effect, Publish, RecordArrived
 from training.member import Member
-from training.messages import Commitment
+from training.messages import Commitment, Ready
 from training.roster import quorum
 from validation.auditor import Auditor, Tolerance
 from validation.cases import Case, equivocates, equivocation_case
 from validation.dispute import is_named
 from validation.docket import ContradictionError, Docket
 from validation.duties import Duties
+from validation.entry import Entry, Gate
 from validation.events import (
+    Admit,
     CaseShown,
     Compared,
     Convict,
@@ -39,6 +42,7 @@ from validation.events import (
     Rereduced,
     SealsShown,
     SegmentReplayed,
+    Show,
 )
 from validation.holdings import Holdings, case_name
 from validation.lottery import Chain
@@ -48,7 +52,7 @@ from validation.showing import Refusal, Shown, open_proof, proof, shows, shows_s
 from validation.witness import Witness
 
 MAX_CASES = 512
-"""Keys that are out. Beyond it nobody is convicted any more: new keys have to become costly first."""
+"""Beyond it nobody is convicted any more: new keys have to become costly first."""
 
 
 def _unknown(_: str) -> int | None:
@@ -61,25 +65,44 @@ class Validator:
 
     Args:
         member: what trains; its context's `excluded` is filled here.
+        witness: feeds this node's table of trust; the context's `regard` may rest on that.
+        gate: who has paid for its entry; the same holds for it.
         chain: this node's own, for the lottery.
         tolerance: how far apart honest work on two device profiles may be.
     """
 
-    def __init__(self, member: Member, chain: Chain, tolerance: Tolerance = _unknown) -> None:
+    def __init__(
+        self,
+        member: Member,
+        witness: Witness,
+        gate: Gate,
+        chain: Chain,
+        tolerance: Tolerance = _unknown,
+    ) -> None:
         self.member = member
         self.cases: dict[str, Case] = {}
-        """By the key that is out."""
+        """The last one against each key that was ever out."""
+        self._held: dict[bytes, Case] = {}
+        """All, by what they go by among neighbours."""
         self.docket = Docket()
         terms = member.context.terms
         self.holdings = Holdings(terms.reputation.open_rounds)
         """What has been taken in, as neighbours compare it."""
-        self._cases_by_name: dict[bytes, Case] = {}
         self._audits = terms.data.mode == "shared" and terms.audit.rate > 0
         """Private data can't be replayed by anybody else."""
         self.rates = Rates(terms.audit.rate, member.context.identity.peer_id)
         self.duties = Duties(self.rates)
-        self.witness = Witness(terms.reputation, member.context.identity.peer_id)
+        self.witness = witness
+        self.gate = gate
+        for record in gate.paid():
+            self.holdings.add(record.id, None)
+        self.entry: Signed[Entry] | None = None
+        """What this node itself shows while it is new; None if nothing is asked for."""
         self._auditor = Auditor(member.context, self.docket, self.rates, chain, tolerance)
+
+    def out(self) -> dict[str, Case]:
+        """Whose work this node takes in no more, for good or while a ban lasts, and for what."""
+        return {peer: case for peer, case in self.cases.items() if self.member.context.is_out(peer)}
 
     def remember(self, cases: Iterable[Case]) -> None:
         """Take back what was proven before a restart."""
@@ -109,6 +132,8 @@ class Validator:
                 return self._on_case(case)
             case RecordArrived(record, _) if isinstance(record.body, Verdict):
                 return self._on_verdict(cast("Signed[Verdict]", record))
+            case RecordArrived(record, _) if isinstance(record.body, Entry):
+                return self._on_entry(cast("Signed[Entry]", record))
         return self._seen(self.member.on(event, now_s))
 
     # Exchange with a neighbour: rounds as `Member` does it, and the name of what is held beside them
@@ -138,8 +163,8 @@ class Validator:
         """
 
         def named(name: bytes) -> bytes | None:
-            case = self._cases_by_name.get(name)
-            return case.wire if case else wire_of(name)
+            case = self._held.get(name)
+            return case.wire if case else self.gate.shown().get(name) or wire_of(name)
 
         return self.holdings.answer(wire, sender, named)
 
@@ -219,10 +244,12 @@ class Validator:
         """Look at what training asks for, and judge rounds that have closed."""
         seen: list[NodeEffect] = []
         for effect in effects:
+            if isinstance(effect, Publish) and isinstance(effect.record.body, Ready) and self.entry:
+                seen.append(Show(self.entry))
             seen.append(effect)
             if isinstance(effect, Adopt):
                 gone = self.member.gone(effect.certificate.head.parent)
-                self.witness.adopted(effect, None if gone is None else gone | self.cases.keys())
+                self.witness.adopted(effect, None if gone is None else gone | self.out().keys())
                 self.holdings.begin(effect.certificate.head.number)
                 self.docket.follow(effect.certificate.head)
             if isinstance(effect, Adopt) and effect.accepted:
@@ -241,6 +268,15 @@ class Validator:
         for verdict in self.docket.take_waiting(certificate):
             effects += self._on_verdict(verdict)
         return effects
+
+    def _on_entry(self, entry: Signed[Entry]) -> list[NodeEffect]:
+        if self.gate.has_shown(entry.signer):
+            return []
+        fault = self.gate.on_entry(entry)
+        if fault:
+            return [Blame(entry.signer, "bad-entry", fault)]
+        self.holdings.add(entry.id, None)
+        return [Admit(entry)]
 
     # Verdicts
 
@@ -289,7 +325,7 @@ class Validator:
 
     def _on_case(self, case: Case) -> list[NodeEffect]:
         """Believe a case that rests on a round we know, or on a majority that we believe anyway."""
-        if case.charge != "equivocation":
+        if not case.is_for_good:
             head = self.member.certificate.head if self.member.certificate else None
             known = case.certificate is not None and self.docket.knows(case.certificate.id)
             trusted = head is not None and len(case.judges & set(head.electors)) >= quorum(head.electors)
@@ -302,12 +338,14 @@ class Validator:
 
     def _exclude(self, case: Case) -> bool:
         """Whether this is news."""
-        if case.guilty in self.cases or len(self.cases) >= MAX_CASES:
+        name = case_name(case)
+        if name in self._held or len(self._held) >= MAX_CASES:
             return False
-        self.cases[case.guilty] = case
-        name = case_name(case.guilty)
-        self._cases_by_name[name] = case
+        self._held[name] = case
         self.holdings.add(name, None)
+        if case.guilty not in self.member.context.excluded:
+            self.cases[case.guilty] = case
         self.witness.convicted(case)
-        self.member.context.excluded.add(case.guilty)
+        if case.is_for_good:
+            self.member.context.excluded.add(case.guilty)
         return True

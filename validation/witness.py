@@ -1,13 +1,13 @@
 """What a node sees and hears, as evidence in its own table.
 
 Rounds that close, verdicts and cases pass through the validator anyway; here they become pieces of
-evidence (`evidence`) and are added up (`reputation`). Nothing is decided here: votes, bans and matchmaking do
-not follow the table yet, and whom to audit follows `rates`.
+evidence (`evidence`) and are added up (`reputation`). Nothing is decided here: what the table decides is
+asked through `regard`, and whom to audit follows `rates`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from dhtnode.records import Signed
 from dhtnode.reputation import ReputationSection
@@ -17,7 +17,7 @@ from training.messages import Head
 from validation.cases import Case
 from validation.evidence import of_absence, of_agreement, of_case, of_round, of_verdict
 from validation.messages import Verdict
-from validation.reputation import Reputation
+from validation.reputation import Opinion, Reputation
 
 
 class Witness:
@@ -35,6 +35,14 @@ class Witness:
         self._head: Head | None = None
         self._early: list[Case] = []
         """On rounds that are still to come here: others may be ahead."""
+
+    def opinion(self, peer: str) -> Opinion | None:
+        """What the table thinks of a peer now."""
+        return self.table.opinion(peer)
+
+    def matched(self, peers: Iterable[str]) -> list[str]:
+        """Peers in the order that the table puts them in now."""
+        return self.table.matched(peers)
 
     def began(self, round_no: int) -> None:
         """The table has come to this round."""

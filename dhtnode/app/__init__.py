@@ -6,7 +6,7 @@ effects.py   what each effect of the round core does in the world
 judging.py   how this node looks at others' work, and shows its own; disputes.py: where work is called false
 canaries.py  how far apart honest work on other devices may be
 lookout.py   private mode: what can be seen without replay
-joining.py   finding peers and staying in touch
+joining.py   finding peers and staying in touch; entrance.py: what a newcomer pays
 talk.py      gossip, and questions that fill its gaps; gaps.py: rounds and evidence that were missed
 dataset.py   where the node's data comes from
 memory.py    what survives a crash

@@ -54,6 +54,7 @@ from training.segments import seal_all, segments_root
 from training.state import State
 from training.worker import Worker
 from validation.events import (
+    Admit,
     AskSeals,
     Compare,
     Convict,
@@ -64,6 +65,7 @@ from validation.events import (
     Replay,
     ReplaySegment,
     Rereduce,
+    Show,
 )
 
 log = logging.getLogger(__name__)
@@ -156,6 +158,10 @@ class Performer:
             case Convict(case):
                 self._memory.keep_case(case)
                 self._report.convicted(case)
+            case Admit(entry):
+                self._memory.keep_entry(entry)
+            case Show(entry):
+                self._see_through(self._publish(entry.wire))
 
     async def settled(self) -> None:
         """Returns when all that was said has been sent, and every head that was reached is on the disk."""

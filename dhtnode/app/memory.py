@@ -28,6 +28,7 @@ from training.exchange import Received
 from training.messages import KINDS
 from training.state import Shape, State
 from validation.cases import CASE, Case, open_case
+from validation.entry import MAX_PAID, Entry
 from validation.messages import Verdict
 
 log = logging.getLogger(__name__)
@@ -172,6 +173,21 @@ class Memory:
         """All that were kept, in the order of their rounds."""
         return [
             open_case(record.wire, self._swarm_id, self._peer_id) for record in self._store.all_records(CASE)
+        ]
+
+    # Who has paid for its entry
+
+    def keep_entry(self, entry: Signed[Entry]) -> None:
+        """Up to a crowd that is no use: who is beyond it shows its entry again with each `Ready`."""
+        if self._store.count_records(Entry.KIND) >= MAX_PAID:
+            return
+        self._store.add_record(StoredRecord(entry.id, Entry.KIND, 0, entry.signer, entry.wire))
+
+    def entries(self) -> list[Signed[Entry]]:
+        """All that were kept, this node's own among them."""
+        return [
+            open_record(record.wire, self._swarm_id, {Entry.KIND: Entry}, self._peer_id)
+            for record in self._store.all_records(Entry.KIND)
         ]
 
     # Heads and their states

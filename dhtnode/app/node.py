@@ -11,6 +11,7 @@ import logging
 import signal
 
 from dhtnode.app.dataset import dataset_from_peers, local_dataset
+from dhtnode.app.entrance import own_entry
 from dhtnode.app.joining import Joining
 from dhtnode.app.memory import Memory
 from dhtnode.app.report import Report
@@ -80,7 +81,7 @@ class Node:
         if self._out is not None:
             raise ConfigError(
                 f"this node's key is out of the swarm: {self._out.text}; 'dhtnode audit show' has the proof. "
-                "If it did not cheat, it computes wrongly: test its memory; a new --home has a new key",
+                f"If it did not cheat, it computes wrongly: test its memory; {self._way_back(self._out)}",
                 Exit.FAILED,
             )
         failure = results[0]
@@ -163,21 +164,25 @@ class Node:
             )
 
     async def _dataset_from_peers(self, network: Network, joining: Joining) -> bytes:
-        def tell(text: str) -> None:
-            self._report.starting = text
-
         watching = asyncio.create_task(joining.watch())
         try:
-            return await dataset_from_peers(self._options, network, tell)
+            return await dataset_from_peers(self._options, network, self._tell)
         finally:
             watching.cancel()
+
+    def _tell(self, text: str) -> None:
+        """What the node does before it has begun, for the status."""
+        self._report.starting = text
 
     async def _work(
         self, network: Network, joining: Joining, trainer: Trainer, worker: Worker, content: bytes
     ) -> None:
+        bits = self._manifest.terms.reputation.entry_bits
+        entry = await own_entry(self._memory, self._identity, self._swarm_id, bits, self._tell)
         session = self._session = Session(
             *(self._options, self._progress, self._store, self._memory, self._report),
             *(network, joining, trainer, worker, content),
+            entry=entry,
             leaves=self._stop_asked.is_set,
             on_own_conviction=self._on_own_conviction,
         )
@@ -198,6 +203,12 @@ class Node:
     def _on_own_conviction(self, case: Case) -> None:
         self._out = case
         self._end_now.set()
+
+    def _way_back(self, out: Case) -> str:
+        if out.is_for_good:
+            return "a new --home has a new key"
+        rounds = self._manifest.terms.reputation.ban_rounds
+        return f"its ban takes {rounds} rounds or more; started again, it waits and takes no part"
 
     def _on_daemon_death(self, died: asyncio.Future[str]) -> None:
         if not died.cancelled():

@@ -39,6 +39,7 @@ from rewards.receipts import receipts_of
 from training.events import Adopt
 from training.inner import LocalWork
 from training.member import Member, describe
+from training.messages import WHOLE
 from training.state import State
 from training.tasks import Scores
 from training.worker import Worker
@@ -235,6 +236,7 @@ class Report:
                 left_s=left_s,
                 state_digest=head.state.hex() if head else None,
                 roster=head.members if head else (),
+                votes=tuple(vote / WHOLE for vote in head.votes) if head else (),
             ),
             training=self._training(),
             traffic=TrafficPart(sent_bytes=sent, received_bytes=received, sent_by=self._sent_by()),
@@ -354,7 +356,7 @@ class Report:
             kept=validator.duties.kept[self._peer_id] if validator else 0,
             skipped=dict(validator.duties.skipped) if validator else {},
             replay_s=self.worker.replay_s if self.worker else 0.0,
-            excluded={peer: case.text for peer, case in validator.cases.items()} if validator else {},
+            excluded={peer: case.text for peer, case in validator.out().items()} if validator else {},
         )
 
     def _standing(self) -> dict[str, Any]:

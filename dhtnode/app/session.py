@@ -31,6 +31,7 @@ from dhtnode.net.chunks import serve_chunks
 from dhtnode.net.gossip import REJOIN_S
 from dhtnode.net.multiaddress import split_peer
 from dhtnode.net.network import Network
+from dhtnode.records import Signed
 from dhtnode.store import Store
 from training.chain import Certificate, found
 from training.codec import chunk_sizes
@@ -44,12 +45,15 @@ from training.state import State
 from training.worker import Worker
 from validation.cases import Case
 from validation.commitment import find_fault
+from validation.entry import Entry, Gate
 from validation.events import NodeEffect, NodeEvent
 from validation.exhibits import Exhibits
 from validation.lottery import Chain
 from validation.profile import device_profile
+from validation.regard import Reputed
 from validation.reopening import Reopening
 from validation.validator import Validator
+from validation.witness import Witness
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +76,7 @@ class Session:
         trainer: made for manifest and task.
         worker: around it.
         content: the dataset.
+        entry: this node's own proof of work, if one is asked for.
         leaves: whether the user has asked the node to stop.
         on_own_conviction: told when this node's own key is out.
     """
@@ -89,6 +94,7 @@ class Session:
         worker: Worker,
         content: bytes,
         *,
+        entry: Signed[Entry] | None,
         leaves: Callable[[], bool],
         on_own_conviction: Callable[[Case], None],
     ) -> None:
@@ -114,6 +120,9 @@ class Session:
         for base, chunks in memory.results():
             exchange.keep_result(base, chunks)
         chain = Chain(identity, swarm_id)
+        witness, gate = Witness(terms.reputation, identity.peer_id), Gate(terms.reputation.entry_bits)
+        for shown in memory.entries():
+            gate.on_entry(shown)
         context = RoundContext(
             identity=identity,
             swarm_id=swarm_id,
@@ -122,6 +131,7 @@ class Session:
             device=device_profile(options.device),
             find_fault=find_fault,
             link=chain.link,
+            regard=Reputed(terms.reputation, witness.opinion, witness.matched, gate.may_enter),
         )
         member = report.member = Member(context, Driver.now_s())
         self._canaries = Canaries(
@@ -129,7 +139,8 @@ class Session:
             members=lambda: member.certificate.head.members if member.certificate else (),
             spawn=lambda work: self._driver.spawn(work),
         )
-        self._validator = validator = report.validator = Validator(member, chain, self._canaries.eps_ppm)
+        self._validator = validator = Validator(member, witness, gate, chain, self._canaries.eps_ppm)
+        report.validator, validator.entry = validator, entry
         self._standing = standing = report.standing = Standing(
             *(store, terms, swarm_id, identity),
             parameters=trainer.shape.params,
@@ -138,10 +149,11 @@ class Session:
         standing.restore(validator, memory.cases())
         self._opinions = standing.opinions = Opinions(network, validator, identity, swarm_id, report.blamed)
         self._disclosing = Disclosing(network, store, self._newest)
-        for case in memory.cases():
-            if case.guilty == identity.peer_id:
+        validator.remember(memory.cases())
+        against_me = [case for case in memory.cases() if case.guilty == identity.peer_id]
+        for case in against_me:
+            if case.is_for_good:
                 on_own_conviction(case)
-            validator.remember([case])
         exhibits = Exhibits(network.streams, swarm_id, wire, exchange.sizes_K)
         self._lookout: Lookout | None = None
         if terms.data.mode == "private":
@@ -167,7 +179,8 @@ class Session:
         )
         self._driver: Driver[NodeEvent, NodeEffect] = Driver(validator, self._performer.perform, Tick())
         report.on_adopted = lambda state: self._driver.spawn(self._evaluate(state))
-        report.on_own_conviction = on_own_conviction
+        if not against_me:  # who starts a banned node again wants to wait for the end of the ban
+            report.on_own_conviction = on_own_conviction
         report.on_finished = self._on_finished
 
     async def run(self) -> None:

@@ -144,6 +144,7 @@ def _facts(status: Status) -> Table:
         ("audits", "" if status.plausibility else _audits(status.audits)),
         ("looks odd", _oddities(status.plausibility) if status.plausibility else ""),
         ("trust in me", _trust_in_me(status)),
+        ("my vote", vote_in_roster(status, status.peer_id) if status.round.roster else ""),
         ("credits", _credits(status.rewards)),
         ("traffic", f"{size(traffic.sent_bytes)} sent, {size(traffic.received_bytes)} received"),
         ("dropped", _counts(status.rejected) or "nothing"),
@@ -196,19 +197,28 @@ def _shown(outside: OutsidePart) -> Table:
 
 def trust_table(status: Status, rows: Iterable[TrustPart]) -> Table:
     """What this node thinks of each peer."""
-    columns = ("peer", "trust", "vote", "audited", "bans", "connected")
-    table = Table(*columns, title_justify="left", title="trust in others (votes are not taken in yet)")
+    columns = ("peer", "trust", "worth", "vote", "audited", "bans", "connected")
+    table = Table(*columns, title_justify="left", title="trust in others")
     connected = {peer.peer_id for peer in status.peers}
     for row in rows:
         table.add_row(
             row.peer,
             f"{row.trust_ppm / PPM:.3f}",
             f"{row.vote:g}",
+            vote_in_roster(status, row.peer),
             f"{row.audit_rate:.0%}",
             _bans(row),
             "yes" if row.peer in connected else "no",
         )
     return table
+
+
+def vote_in_roster(status: Status, peer: str) -> str:
+    """What a peer counts for in the last certified roster."""
+    votes = dict(zip(status.round.roster, status.round.votes, strict=False))
+    if not any(votes.values()):
+        return "like all" if peer in votes else "not in"
+    return f"{votes[peer]:g}" if peer in votes else "not in"
 
 
 def _bans(row: TrustPart) -> str:

@@ -34,6 +34,7 @@ from training.member import base_of
 from training.messages import Commitment, Promise, Proposal, Result, Vote
 from training.pool import RecordPool
 from training.sync import open_sync_reply, sync_request
+from validation.entry import Entry
 from validation.messages import SPOKEN, Verdict
 
 MAX_BASES = 8
@@ -138,18 +139,20 @@ class Watch:
             return
         known = record.signer in self._records or len(self._records) < MAX_COUNTED
         self._records[record.signer if known else OTHERS][record.body.KIND] += 1
+        if isinstance(record.body, Entry):
+            return  # is about no round
         self._sightings.append(_recorded(record, via))
         if self._round is not None and base_of(record) == self._round.pool.base:
             self._round.on_record(record)
         self._follow()
 
     def _is_new(self, record: Signed[Body]) -> bool:
-        """Keep a record, of a round or about one.
+        """Keep a record, of a round or beside the rounds.
 
         Raises:
             RemoteProtocolError: its signer says too much, or two things at once.
         """
-        if not isinstance(record.body, Verdict):
+        if not isinstance(record.body, Verdict | Entry):
             return self._pool(base_of(record)).add(record)
         new = record.id not in self._verdicts
         self._verdicts[record.id] = None
@@ -223,7 +226,7 @@ def _recorded(record: Signed[Body], via: Channel) -> Recorded:
         via=via,
         kind=record.body.KIND,
         signer=record.signer,
-        round=record.body.round,  # type: ignore[attr-defined]  # every kind of SPOKEN has one
+        round=record.body.round,  # type: ignore[attr-defined]  # every kind but entries has one
         base=base_of(record).hex(),
         id=record.id.hex(),
         detail=_detail(record.body),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 
 import msgspec
@@ -15,9 +16,11 @@ from tests.adversary.standing import LEAST, Player, Village, honest, names
 from tests.unit.parties import SWARM, people
 from training.messages import WHOLE
 from validation.account import JUDGED
-from validation.entry import Gate, Voucher
+from validation.entry import Gate
 from validation.halflife import MICRO
 from validation.reputation import Reputation
+from validation.voting import acceptable_votes, proposed_votes
+from validation.voucher import Voucher, Vouchers
 
 HONEST, CLIQUE = 12, 8
 """40 % of 20."""
@@ -83,6 +86,41 @@ def peace(members: int = 16, rounds: int = 300) -> Peace:
         if name != owner
     ]
     return Peace(len(village.out()), sum(votes) / len(votes), sum(rates) / len(rates))
+
+
+@dataclass(frozen=True)
+class Consent:
+    """How honest members come to one vote for all."""
+
+    changed: int
+    """Rounds that changed somebody's vote."""
+    lost: int
+    """Rounds whose first leader proposed votes that most electors refused: a view is lost."""
+    without: int
+    """Members that have no vote at the end."""
+
+
+def consent(members: int = 16, rounds: int = 120, seed: int = 1) -> Consent:
+    """Nobody attacks; some nine members lead in turn, propose what they think, and vote."""
+    village = Village(honest(members), seed, tables=9)
+    peers, owners, chance = list(village.players), list(village.tables), random.Random(seed)  # noqa: S311
+    votes: tuple[int, ...] = (0,) * members
+    changed = lost = 0
+    for _ in range(rounds):
+        village.run(1)
+        leader = village.tables[chance.choice(owners)]
+        wanted = proposed_votes(peers, votes, leader.opinion, village.section)
+        if wanted == votes:
+            continue
+        in_favour = sum(
+            acceptable_votes(peers, wanted, votes, village.tables[owner].opinion, village.section)
+            for owner in owners
+        )
+        if 2 * in_favour > len(owners):
+            votes, changed = wanted, changed + 1
+        else:
+            lost += 1
+    return Consent(changed, lost, votes.count(0))
 
 
 def badmouthing(make: type[Reputation] = Reputation, rounds: int = 200, seed: int = 1) -> Outcome:
@@ -222,16 +260,17 @@ def voucher_abuse(tells: bool = True, tries: int = 50) -> Vouched:
     """
     section = ReputationSection()
     member, *sybils = people(tries + 1)
-    gate = Gate(section, lambda _: True, lambda _: 10**12)
+    gate = Gate(section.entry_bits)
+    vouchers = Vouchers(gate, section, lambda _: True, lambda _: 10**12)
     entered = lost = 0
     for number, sybil in enumerate(sybils):
         voucher = Voucher(round=number, newcomer=sybil.peer_id, bond_micro=section.voucher_micro)
-        gate.on_voucher(sign(member, SWARM, voucher))
+        vouchers.on_voucher(sign(member, SWARM, voucher))
         if not gate.may_enter(sybil.peer_id):
             continue
         entered += 1
-        burnt = gate.on_convicted(sybil.peer_id) if tells else None
+        burnt = vouchers.on_convicted(sybil.peer_id) if tells else None
         lost += burnt.body.bond_micro if burnt else 0
         if not tells:
-            gate.on_probation_served(sybil.peer_id)
+            vouchers.on_probation_served(sybil.peer_id)
     return Vouched(entered, lost)

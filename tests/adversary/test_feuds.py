@@ -9,6 +9,7 @@ from tests.adversary.feuds import (
     FORGIVING,
     badmouthing,
     ballot_stuffing,
+    consent,
     on_off_cheat,
     peace,
     self_audit_ring,
@@ -29,6 +30,12 @@ def test_honest_members_have_whole_votes_and_are_audited_ever_less() -> None:
     assert late.votes > 0.95
     assert late.audit_rate < early.audit_rate < 0.5
     assert late.audit_rate < 0.08
+
+
+def test_members_come_to_one_vote_for_all_and_seldom_change_it() -> None:
+    agreed = consent(12, rounds=80)
+    assert (agreed.lost, agreed.without) == (0, 0)
+    assert agreed.changed <= 20
 
 
 def test_a_clique_that_says_nothing_good_of_anybody_puts_nobody_out() -> None:

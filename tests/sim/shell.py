@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
-from dhtnode.records import Body, Signed
-from dhtnode.reputation import ReputationSection
+from dhtnode.records import Body, Signed, sign
 from dhtnode.store import Store
 from tests.sim.filling import Filling
 from tests.sim.judging import Judging, Opened
@@ -65,7 +64,9 @@ from training.state import State, from_chunks
 from training.sync import Held, open_sync_reply
 from validation.cases import Case
 from validation.commitment import find_fault
+from validation.entry import Entry, Gate, find_nonce
 from validation.events import (
+    Admit,
     AskSeals,
     Compare,
     Convict,
@@ -76,12 +77,14 @@ from validation.events import (
     Replay,
     ReplaySegment,
     Rereduce,
+    Show,
 )
 from validation.lottery import Chain
 from validation.messages import Verdict
+from validation.regard import Reputed
 from validation.reputation import Opinion
 from validation.validator import Validator
-from validation.voting import acceptable_votes, proposed_votes
+from validation.witness import Witness
 
 if TYPE_CHECKING:
     from dhtnode.app.standing import Standing
@@ -91,7 +94,6 @@ TICK_S = 0.25
 SYNC_S = 1.0
 IO_TIMEOUT_S = 2.0
 HEADS_KEPT = 3
-SECTION = ReputationSection()
 
 
 @dataclass
@@ -111,6 +113,8 @@ class Disk:
     verdicts: dict[bytes, Signed[Verdict]] = field(default_factory=dict)
     store: Store | None = None
     """What the ledger is made from, where the world keeps ledgers."""
+    entries: dict[str, Signed[Entry]] = field(default_factory=dict)
+    """Proofs of work, by who has shown them."""
     results: dict[bytes, list[bytes]] = field(default_factory=dict)
     """Results behind an outer step: on disk before the step is voted for."""
 
@@ -153,8 +157,12 @@ class Node:
         self.device = "cpu/simulated"
         self.drift: Callable[[Vector], Vector] = lambda update: update
         """What its device makes of the same work."""
+        self.tolerance: Callable[[str], int | None] = world.tolerances.get
+        """Distance, in ppm, at which work on another device passes here."""
         self.serves = True
         """Whether others get the results that it announces."""
+        self.pays = True
+        """Whether it finds its proof of work."""
         self.opens = True
         """Whether auditors are shown what they ask for."""
         self.opened: Callable[[Opened], Opened] = lambda opened: opened
@@ -211,6 +219,8 @@ class Node:
         self._clock_offset_s = self.world.rng.uniform(0, 1000)
         self._forget()
         chain = Chain(self.identity, SWARM)
+        section = self.world.terms.reputation
+        witness, gate = Witness(section, self.peer_id), Gate(section.entry_bits)
         context = RoundContext(
             identity=self.identity,
             swarm_id=SWARM,
@@ -219,17 +229,15 @@ class Node:
             device=self.device,
             find_fault=find_fault,
             link=chain.link,
-            propose_votes=lambda peers, before: proposed_votes(peers, before, self._opinion, SECTION),
-            accept_votes=lambda peers, votes, before: acceptable_votes(
-                peers, votes, before, self._opinion, SECTION
-            ),
+            regard=Reputed(section, self._opinion, witness.matched, gate.may_enter),
         )
         self.member = Member(context, self.now_s)
-        self.validator = Validator(self.member, chain, self.world.tolerances.get)
+        self.validator = Validator(self.member, witness, gate, chain, self.tolerance)
         if self.world.ledgers is not None:
             self.disk.store = self.disk.store or self.world.ledgers.open(self.peer_id)
             self.standing = self.world.ledgers.standing(self.disk.store, self.world.terms, self.identity)
             self.standing.restore(self.validator, self.disk.cases.values())
+        self._pay()
         self.validator.remember(self.disk.cases.values())
         self.results.update(self.disk.results)
         genesis = self.world.genesis
@@ -250,8 +258,21 @@ class Node:
         self.later(self.world.rng.random() * TICK_S, self._tick)
         self.later(self.world.rng.random() * SYNC_S, self._sync)
 
+    def _pay(self) -> None:
+        """Take back what others have shown, and find the own proof of work if one is asked for."""
+        assert self.validator is not None
+        bits, entries = self.world.terms.reputation.entry_bits, self.disk.entries
+        if bits and self.pays and self.peer_id not in entries:
+            nonce = find_nonce(SWARM, self.peer_id, bits, 0, 2**20)
+            entries[self.peer_id] = sign(self.identity, SWARM, Entry(nonce=nonce or b""))
+        for entry in entries.values():
+            self.validator.gate.on_entry(entry)
+        self.validator.entry = entries.get(self.peer_id)
+
     def _opinion(self, peer: str) -> Opinion | None:
-        return self.world.opinions(self.peer_id, peer)
+        """What the scenario says; but who is banned is banned."""
+        mine = self.validator.witness.opinion(peer) if self.validator else None
+        return mine if mine and mine.banned_until else self.world.opinions(self.peer_id, peer)
 
     def crash(self, lose_newest: bool = False) -> None:
         """End without warning; what was said is on disk, the newest head perhaps not yet."""
@@ -380,6 +401,10 @@ class Node:
                 if self.standing is not None:
                     self.standing.convicted(case)
                 self.world.witness.convicted(case)
+            case Admit(entry):
+                self.disk.entries[entry.signer] = entry
+            case Show(entry):
+                self.world.broadcast(self, entry.wire)
 
     def stored(self, id_: bytes) -> bytes | None:
         """A record that a neighbour lacks."""

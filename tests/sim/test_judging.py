@@ -266,7 +266,7 @@ def mixed(seed: int, rounds: int = ROUNDS) -> World:
     for node in world.nodes[3:]:
         node.device = "cpu/other"
         node.drift = lambda update: update * (1 + 1e-3)
-    world.tolerances = {"cpu/simulated": 5_000, "cpu/other": 5_000}
+    world.tolerances.update({"cpu/simulated": 5_000, "cpu/other": 5_000})
     return world
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from tests.sim.history import rounds, view_before, votes
 from tests.sim.model import SHAPE, SIZES, WIRE, update_of, walk
 from tests.sim.shell import Node
 from tests.sim.storm import Storm
@@ -25,6 +26,7 @@ SEEDS = range(4)
 ROUNDS = 6
 GOOD, FAIR, POOR = (Opinion(percent * 10_000, False, 0) for percent in (80, 70, 20))
 NEW = Opinion(200_000, True, 0)
+BANNED = Opinion(50_000, True, 10**6)
 
 Table = Callable[[str, str], Opinion | None]
 
@@ -43,20 +45,6 @@ def swarm(seed: int, nodes: int, opinions: Table | None = None, rounds: int = RO
     world.run_until(lambda: world.all_at(1), 60)
     world.opinions = opinions or world.opinions
     return world
-
-
-def rounds(world: World) -> list[Head]:
-    """Heads of the rounds that have closed, in order."""
-    return sorted((head for head in world.witness.heads.values() if head.results), key=lambda h: h.number)
-
-
-def votes(head: Head) -> dict[str, int]:
-    return dict(zip(head.members, head.votes, strict=True))
-
-
-def view_before(world: World, head: Head) -> int:
-    """View in which the roster of the round that led to a head was decided."""
-    return world.witness.views[head.parent, "roster"]
 
 
 class Library:
@@ -115,14 +103,17 @@ def test_a_newcomers_work_does_not_move_the_state_until_it_has_a_vote(seed: int)
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_opinions_within_the_margin_agree_at_once(seed: int) -> None:
-    """One node would give half votes where all others would give whole ones; all can live with both."""
+    """One node would give half votes where all others would give whole ones; all can live with both, and what
+    others have given it does not take."""
     world = World(seed, 4, ROUNDS)
     picky = world.nodes[3].peer_id
     world.opinions = lambda judge, peer: FAIR if judge == picky else GOOD
     world.start()
     world.run_until(world.done, 200)
     assert {view_before(world, head) for head in rounds(world)} == {0}
-    assert {vote for head in rounds(world) for vote in head.votes} == {1, WHOLE}
+    given = [sum(head.votes) for head in rounds(world)]
+    assert given == sorted(given)
+    assert given[-1] == 4 * WHOLE
     assert len(world.heads()) == 1
 
 
@@ -136,6 +127,31 @@ def test_a_leader_that_differs_by_more_costs_one_view_and_changes_nothing(seed: 
     assert differed
     assert {view_before(world, head) for head in differed} == {1}
     assert all(set(head.votes) == {WHOLE} for head in rounds(world))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_whom_one_member_alone_bans_stays_in_and_no_round_is_lost(seed: int) -> None:
+    world = World(seed, 4, rounds=10)
+    world.opinions = trusts(*world.nodes)
+    world.start()
+    world.run_until(lambda: world.all_at(1), 60)
+    sour, victim = world.nodes[1].peer_id, world.nodes[2].peer_id
+    world.opinions = lambda judge, peer: BANNED if (judge, peer) == (sour, victim) else GOOD
+    world.run_until(world.done, 400)
+    for head in rounds(world)[1:]:
+        led = world.leader(world.witness.heads[head.parent])
+        assert view_before(world, head) == 0
+        assert (victim in head.members) == (led.peer_id != sour)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_whom_all_ban_is_in_no_round(seed: int) -> None:
+    world = World(seed, 4, rounds=8, min_peers=3)
+    victim = world.nodes[2].peer_id
+    world.opinions = lambda judge, peer: BANNED if peer == victim and judge != victim else GOOD
+    world.start()
+    world.run_until(world.done, 400)
+    assert not any(victim in head.members for head in rounds(world))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -226,7 +242,7 @@ def test_storms_of_opinions(seed: int) -> None:
 
     def opinions(judge: str, peer: str) -> Opinion | None:
         moment = random.Random(f"{seed} {judge} {peer} {int(world.now_s / 7)}")  # noqa: S311  repeatable
-        return moment.choice([None, NEW, POOR, FAIR, GOOD, GOOD, GOOD, GOOD, GOOD])
+        return moment.choice([None, NEW, POOR, FAIR, BANNED, GOOD, GOOD, GOOD, GOOD, GOOD])
 
     world.opinions = opinions
     storm.run()

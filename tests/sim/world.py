@@ -22,6 +22,7 @@ from dhtnode.digest import digest
 from dhtnode.identity import Identity
 from dhtnode.manifest import FORMAT, DataSection, InnerSection, RoundSection, TaskSection, Terms
 from dhtnode.records import Body, Signed, open_record
+from dhtnode.reputation import ReputationSection
 from tests.sim.model import SHAPE, SWARM, WIRE
 from tests.sim.shell import Disk, Node
 from tests.sim.witness import Witness
@@ -41,6 +42,8 @@ T = TypeVar("T")
 
 NEVER_S = 86_400.0
 FIRST_DEADLINE_S = 20.0
+CONSTANTS = ReputationSection(entry_bits=0)
+"""As by default, but nobody pays for its entry where that is not what is looked at."""
 
 
 @lru_cache(maxsize=128)
@@ -55,7 +58,7 @@ def genesis_state() -> State:
     return State(SWARM, 0, SHAPE, values)
 
 
-def terms_of(rounds: int, min_peers: int, stall_s: float) -> Terms:
+def terms_of(rounds: int, min_peers: int, stall_s: float, reputation: ReputationSection) -> Terms:
     return Terms(
         format=FORMAT,
         name="simulated",
@@ -67,6 +70,7 @@ def terms_of(rounds: int, min_peers: int, stall_s: float) -> Terms:
         round=RoundSection(
             rounds=rounds, min_peers=min_peers, stall_s=stall_s, first_deadline_s=FIRST_DEADLINE_S
         ),
+        reputation=reputation,
     )
 
 
@@ -93,6 +97,7 @@ class World:
         stall_s: after which a node may go on alone; by default it never does.
         people: number of the first identity; what is drawn by hashes follows from keys, not from the seed.
         ledgers: where each node books what it sees; by default nobody does.
+        reputation: the manifest's constants.
     """
 
     def __init__(
@@ -104,12 +109,13 @@ class World:
         stall_s: float = NEVER_S,
         people: int = 0,
         ledgers: Ledgers | None = None,
+        reputation: ReputationSection = CONSTANTS,
     ) -> None:
         self.rng = random.Random(seed)  # noqa: S311  repeatable
         self.now_s = 0.0
         self.weather = Weather()
         self.ledgers = ledgers
-        self.terms = terms_of(rounds, min_peers or nodes, stall_s)
+        self.terms = terms_of(rounds, min_peers or nodes, stall_s, reputation)
         self.genesis = genesis_state()
         self.groups: list[set[int]] | None = None
         self.clock_rates = (0.98, 1.02)
@@ -119,7 +125,8 @@ class World:
         self.tolerances: dict[str, int] = {}
         """Distance, in ppm, at which honest work on another device still passes."""
         self.opinions: Callable[[str, str], Opinion | None] = lambda judge, peer: None
-        """What the first thinks of the second; by default, nobody knows anything of anybody."""
+        """What the first thinks of the second; by default, nobody knows anything of anybody. `by_table` is
+        what nodes think in truth."""
         self.dishonest: set[str] = set()
         self.witness = Witness(SWARM, self.dishonest)
         self.nodes = [
@@ -219,6 +226,11 @@ class World:
 
     def blame(self, _by: Node, peer: str, reason: str, detail: str) -> None:
         self.witness.blamed(peer, reason, detail)
+
+    def by_table(self, judge: str, peer: str) -> Opinion | None:
+        """What a node that is up thinks of a peer, by the table that it keeps."""
+        validator = self.peers[judge].validator
+        return validator.witness.opinion(peer) if validator else None
 
     # Scenario
 

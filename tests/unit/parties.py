@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -15,12 +16,16 @@ from dhtnode.records import Body, Signed, open_record, sign
 from training.chain import Certificate, found
 from training.events import Plan, Work
 from training.gathering import RoundContext
+from training.member import Member
 from training.messages import KINDS, Commitment, Head, Result, Roster, Vote
 from training.partition import partition
 from training.roster import ordered, quorum
 from training.segments import ONE_SEGMENT
 from validation.commitment import find_fault
+from validation.entry import Gate
 from validation.lottery import Chain
+from validation.validator import Validator
+from validation.witness import Witness
 
 SWARM = digest("swarm", "unit")
 CHUNKS = 8
@@ -149,3 +154,9 @@ def result_of(identity: Identity, plan: Plan, part: int, **changes: Any) -> Sign
 
 def over_the_wire(record: Signed[Body]) -> Signed[Body]:
     return open_record(record.wire, SWARM, KINDS, record.signer)
+
+
+def core_of(me: Identity, swarm_terms: Terms) -> Validator:
+    """The judging core of a node that has just started; nobody has to pay for its entry."""
+    member = Member(replace(context(me), terms=swarm_terms), 0.0)
+    return Validator(member, Witness(swarm_terms.reputation, me.peer_id), Gate(0), Chain(me, SWARM))

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from dhtnode.digest import digest
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
-from dhtnode.records import Signed, open_record, sign
+from dhtnode.records import Body, Signed, open_record, sign
 from dhtnode.reputation import ReputationSection
 from tests.unit.parties import SWARM, ids, people, person
 from validation import entry
-from validation.entry import ENTRIES, Entry, Gate, Voucher, find_nonce, is_paid, zero_bits
+from validation.entry import Entry, Gate, find_nonce, is_paid, zero_bits
+from validation.voucher import Voucher, Vouchers
 
 BITS = 8
 SECTION = ReputationSection(entry_bits=BITS)
@@ -24,8 +25,11 @@ MEMBER, POOR, UNKNOWN, *NEWCOMERS = people(12)
 BONDS = {MEMBER.peer_id: 10 * SECTION.voucher_micro, POOR.peer_id: SECTION.voucher_micro}
 
 
-def gate() -> Gate:
-    return Gate(SECTION, lambda peer: peer in BONDS, lambda peer: BONDS.get(peer, 0))
+ENTRIES: dict[str, type[Body]] = {Entry.KIND: Entry, Voucher.KIND: Voucher}
+
+
+def vouchers(opened: Gate) -> Vouchers:
+    return Vouchers(opened, SECTION, lambda peer: peer in BONDS, lambda peer: BONDS.get(peer, 0))
 
 
 def paid(identity: Identity, bits: int = BITS) -> Signed[Entry]:
@@ -40,7 +44,7 @@ def voucher(newcomer: Identity, by: Identity = MEMBER, **changes: Any) -> Signed
 
 
 def test_work_opens_the_gate_and_less_work_does_not() -> None:
-    opened = gate()
+    opened = Gate(BITS)
     assert opened.on_entry(paid(NEWCOMERS[0])) is None
     assert opened.may_enter(NEWCOMERS[0].peer_id)
     lazy = next(
@@ -65,9 +69,23 @@ def test_looking_for_a_nonce_goes_on_where_it_stopped() -> None:
     assert next(found for found in pieces if found) == at_once
 
 
+def test_without_a_price_everybody_may_come() -> None:
+    assert Gate(0).may_enter(NEWCOMERS[0].peer_id)
+
+
+def test_neighbours_are_told_of_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entry, "SHOWN", 2)
+    opened = Gate(BITS)
+    entries = [paid(newcomer) for newcomer in NEWCOMERS[:3]]
+    for one in [*entries, entries[0]]:
+        assert opened.on_entry(one) is None
+    assert list(opened.shown().values()) == [one.wire for one in entries[1:]]
+
+
 def test_a_member_answers_for_a_newcomer() -> None:
-    opened = gate()
-    assert opened.on_voucher(voucher(NEWCOMERS[0])) is None
+    opened = Gate(BITS)
+    answered = vouchers(opened)
+    assert answered.on_voucher(voucher(NEWCOMERS[0])) is None
     assert opened.may_enter(NEWCOMERS[0].peer_id)
 
 
@@ -80,37 +98,39 @@ def test_a_member_answers_for_a_newcomer() -> None:
     ],
 )
 def test_vouchers_that_open_nothing(given_: Signed[Voucher], why: str) -> None:
-    opened = gate()
-    assert why in str(opened.on_voucher(given_))
+    opened = Gate(BITS)
+    answered = vouchers(opened)
+    assert why in str(answered.on_voucher(given_))
     assert not opened.may_enter(NEWCOMERS[0].peer_id)
 
 
 def test_a_member_answers_for_few_at_a_time_and_for_more_when_they_are_through() -> None:
-    opened = gate()
-    faults = [opened.on_voucher(voucher(newcomer)) for newcomer in NEWCOMERS[:3]]
+    answered = vouchers(Gate(BITS))
+    faults = [answered.on_voucher(voucher(newcomer)) for newcomer in NEWCOMERS[:3]]
     assert faults == [None, None, "its signer already answers for 2 newcomers"]
-    opened.on_probation_served(NEWCOMERS[0].peer_id)
-    assert opened.on_voucher(voucher(NEWCOMERS[2])) is None
+    answered.on_probation_served(NEWCOMERS[0].peer_id)
+    assert answered.on_voucher(voucher(NEWCOMERS[2])) is None
 
 
 def test_who_answered_for_a_cheat_loses_the_bond_and_answers_for_nobody_any_more() -> None:
-    opened = gate()
-    opened.on_voucher(voucher(NEWCOMERS[0]))
-    assert opened.on_convicted(NEWCOMERS[0].peer_id) == voucher(NEWCOMERS[0])
+    opened = Gate(BITS)
+    answered = vouchers(opened)
+    answered.on_voucher(voucher(NEWCOMERS[0]))
+    assert answered.on_convicted(NEWCOMERS[0].peer_id) == voucher(NEWCOMERS[0])
     assert not opened.may_enter(NEWCOMERS[0].peer_id)
-    assert "before" in str(opened.on_voucher(voucher(NEWCOMERS[1])))
+    assert "before" in str(answered.on_voucher(voucher(NEWCOMERS[1])))
 
 
 def test_after_probation_nobody_answers_for_a_newcomer() -> None:
-    opened = gate()
-    opened.on_voucher(voucher(NEWCOMERS[0]))
-    opened.on_probation_served(NEWCOMERS[0].peer_id)
-    assert opened.on_convicted(NEWCOMERS[0].peer_id) is None
+    answered = vouchers(Gate(BITS))
+    answered.on_voucher(voucher(NEWCOMERS[0]))
+    answered.on_probation_served(NEWCOMERS[0].peer_id)
+    assert answered.on_convicted(NEWCOMERS[0].peer_id) is None
 
 
 def test_the_gate_remembers_a_bounded_crowd(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entry, "MAX_PAID", 3)
-    opened = gate()
+    opened = Gate(BITS)
     for newcomer in NEWCOMERS[:4]:
         opened.on_entry(paid(newcomer))
     assert [opened.may_enter(peer) for peer in ids(NEWCOMERS[:4])] == [False, True, True, True]

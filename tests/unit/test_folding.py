@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -21,14 +20,11 @@ from dhtnode.store import Store
 from rewards.book import Book
 from rewards.heads import HEAD
 from rewards.ledger import rules_of
-from tests.unit.parties import CHUNKS, SWARM, context, people, person, terms
+from tests.unit.parties import CHUNKS, SWARM, core_of, people, person, terms
 from tests.unit.rounds import history, passed
 from training.events import Adopt
-from training.member import Member
 from validation.epochs import Summary, fold
-from validation.lottery import Chain
 from validation.messages import Verdict
-from validation.validator import Validator
 
 OPEN = 8
 PEOPLE = people(4)
@@ -57,7 +53,7 @@ class Keeper:
 
     def __init__(self, store: Store, me: Identity, rounds: int, swarm_terms: object = TERMS) -> None:
         self.store = store
-        self.core = Validator(Member(replace(context(me), terms=swarm_terms), 0.0), Chain(me, SWARM))  # type: ignore[arg-type]
+        self.core = core_of(me, swarm_terms)  # type: ignore[arg-type]
         self.standing = Standing(
             *(store, swarm_terms, SWARM, me),  # type: ignore[arg-type]
             parameters=10**6,
@@ -161,7 +157,7 @@ def test_a_restart_after_folding_changes_no_figure(stores: list[Store]) -> None:
     before = Keeper(stores[0], ME, 3 * OPEN + 2)
     again = Keeper.__new__(Keeper)
     again.store = before.store
-    again.core = Validator(Member(replace(context(ME), terms=TERMS), 0.0), Chain(ME, SWARM))
+    again.core = core_of(ME, TERMS)
     again.standing = Standing(*(before.store, TERMS, SWARM, ME), parameters=10**6, sizes_K=[256] * CHUNKS)
     again.standing.restore(again.core, [])
     again.standing.stand_on(HISTORY[3 * OPEN + 2].certificate)

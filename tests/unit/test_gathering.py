@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -35,6 +35,7 @@ from training.messages import (
 )
 from training.pace import Pace
 from training.pool import RecordPool
+from training.regard import Halves, Peers, Regard
 from training.roster import ordered
 
 PEOPLE = people(4)
@@ -241,14 +242,30 @@ def in_roster_order(votes: Sequence[int], persons: Sequence[Identity] = PEOPLE) 
     return tuple(of[peer] for peer in in_order(persons, VOTED))
 
 
-def minded(me: Identity, votes: Sequence[int], accepts: bool = False) -> Table:
+class Minded(Regard):
+    """Has an opinion of what each should count for, and lets others' pass or not."""
+
+    def __init__(self, opinion: dict[str, int], accepts: bool, banned: Collection[str] = ()) -> None:
+        self._opinion = opinion
+        self._accepts = accepts
+        self._banned = banned
+
+    def proposed_votes(self, peers: Peers, before: Halves) -> Halves:
+        return [self._opinion.get(peer, 0) for peer in peers]
+
+    def accepts_votes(self, peers: Peers, votes: Halves, before: Halves) -> bool:
+        return self._accepts
+
+    def shuns(self, peer: str) -> bool:
+        return peer in self._banned
+
+
+def minded(me: Identity, votes: Sequence[int], accepts: bool = False, banned: Collection[str] = ()) -> Table:
     """A node with an opinion, that has heard everybody."""
     table = Table(me, VOTED)
-    said = dict(zip(ids(PEOPLE), votes, strict=True))
     table.gathering._context = replace(
         table.context,
-        propose_votes=lambda peers, before: tuple(said.get(peer, 0) for peer in peers),
-        accept_votes=lambda peers, votes, before: accepts,
+        regard=Minded(dict(zip(ids(PEOPLE), votes, strict=True)), accepts, banned),
     )
     table.hear(*(commit(identity, VOTED) for identity in PEOPLE))
     return table
@@ -299,6 +316,54 @@ def test_a_roster_names_one_vote_for_each() -> None:
     elector = by_id(ordered(VOTED.electors, VOTED.state, 7, "leader")[-1])
     for votes in ((WHOLE,) * 3, (WHOLE,) * 5):
         assert not accepts(minded(elector, CHANGED, accepts=True), votes)
+
+
+def test_a_leader_leaves_out_whom_it_has_banned_and_does_not_wait_for_it() -> None:
+    me = leader(VOTED)
+    other = next(peer for peer in VOTED.electors if peer != me.peer_id)
+    table = minded(me, VOTED.votes, banned=[other])
+    assert other not in table.gathering.expected
+    assert set(table.proposed(1.0) or ()) == set(ids(PEOPLE)) - {other}
+
+
+def test_bans_do_not_keep_the_electors_from_being_enough() -> None:
+    me = leader(VOTED)
+    others = [peer for peer in VOTED.electors if peer != me.peer_id]
+    assert set(minded(me, VOTED.votes, banned=others).proposed(1.0) or ()) == set(ids(PEOPLE))
+
+
+def test_an_elector_refuses_whom_it_has_banned_in_the_first_view_alone() -> None:
+    order = [by_id(peer) for peer in ordered(VOTED.electors, VOTED.state, 7, "leader")]
+    elector, banned = order[-1], order[0].peer_id
+    assert not accepts(minded(elector, VOTED.votes, banned=[banned]), in_roster_order(VOTED.votes))
+    table = minded(elector, VOTED.votes, banned=[banned])
+    promised = [
+        sign(one, SWARM, Promise(round=7, base=VOTED.id, step="roster", view=1, voted_view=None, voted=None))
+        for one in order
+    ]
+    table.hear(*promised[:2])
+    table.say(1.0)
+    listed = [commit(by_id(peer), VOTED) for peer in in_order(PEOPLE, VOTED)]
+    value = encode_value(roster_of(*listed, votes=in_roster_order(VOTED.votes)))
+    proofs = tuple(promise.wire for promise in promised[:2])
+    body = Proposal(round=7, base=VOTED.id, step="roster", view=1, value=value, promises=proofs)
+    table.hear(sign(order[1], SWARM, body))
+    assert any(isinstance(record.body, Vote) for record in table.say(1.0))
+
+
+def test_where_there_is_no_room_for_all_the_trusted_come_first() -> None:
+    crowd = people(MAX_MEMBERS + 10)
+
+    class Choosy(Minded):
+        def matched(self, peers: Iterable[str]) -> list[str]:
+            return sorted(peers, reverse=True)
+
+    head = head_of(crowd[:1])
+    table = Table(crowd[0], head)
+    table.gathering._context = replace(table.context, regard=Choosy({}, accepts=True))
+    table.hear(*(commit(identity, head) for identity in crowd))
+    best = sorted(ids(crowd[1:]), reverse=True)[: MAX_MEMBERS - 1]
+    assert set(table.proposed(DEADLINE_S) or ()) == {crowd[0].peer_id, *best}
 
 
 def test_who_has_no_vote_says_nothing() -> None:

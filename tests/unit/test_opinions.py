@@ -12,11 +12,13 @@ import dhtnode.app.opinions as opinions_module
 from dhtnode.app.opinions import Opinions
 from dhtnode.errors import RemoteProtocolError, TransportError
 from dhtnode.identity import Identity
-from tests.unit.parties import SWARM, context, ids, people
+from tests.unit.parties import SWARM, context, ids, people, terms
 from tests.unit.rounds import history
 from training.member import Member
+from validation.entry import Gate
 from validation.lottery import Chain
 from validation.validator import Validator
+from validation.witness import Witness
 
 PEOPLE = people(4)
 ME, *OTHERS = PEOPLE
@@ -60,7 +62,9 @@ class _Connected:
 
 
 def node(wire: Wire, me: Identity, blamed: list[str]) -> Opinions:
-    validator = Validator(Member(context(me), 0.0), Chain(me, SWARM))
+    validator = Validator(
+        Member(context(me), 0.0), Witness(terms().reputation, me.peer_id), Gate(0), Chain(me, SWARM)
+    )
     for adopted in HISTORY:
         validator.witness.adopted(adopted, set())
     validator.member.certificate = HISTORY[-1].certificate

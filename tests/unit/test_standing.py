@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +21,13 @@ from dhtnode.store import Store, StoredRecord
 from rewards.book import Book
 from rewards.ledger import rules_of
 from rewards.rounds import Step, open_answer, question_for
-from tests.unit.parties import CHUNKS, SWARM, commit, context, people, terms
+from tests.unit.parties import CHUNKS, SWARM, commit, core_of, people, terms
 from tests.unit.rounds import fetched, history, next_round, passed
 from training.chain import found
 from training.events import Adopt
-from training.member import Member
 from training.messages import Commitment
 from validation.cases import Case, equivocation_case
 from validation.docket import ROUNDS_KEPT
-from validation.lottery import Chain
 from validation.messages import Verdict
 from validation.validator import Validator
 from validation.witness import Witness
@@ -77,8 +74,7 @@ def root(store: Store) -> bytes:
 
 
 def core(me: Identity = ME) -> Validator:
-    """The judging core of a node that has just started."""
-    return Validator(Member(replace(context(me), terms=TERMS), 0.0), Chain(me, SWARM))
+    return core_of(me, TERMS)
 
 
 def witness_of(*adopted: Adopt) -> Witness:

@@ -77,6 +77,18 @@ def test_who_has_seen_little_of_a_peer_changes_nothing() -> None:
         assert not acceptable(0, 2, little, SECTION)
 
 
+def test_trust_near_a_limit_changes_nothing() -> None:
+    assert [proposed(WHOLE, opinion(percent), SECTION) for percent in (74, 61, 59, 36, 34)] == [2, 2, 1, 1, 0]
+    assert [proposed(0, opinion(percent), SECTION) for percent in (51, 54, 56, 75)] == [0, 0, 1, 2]
+    assert proposed(1, opinion(51), SECTION) == 1
+
+
+def test_rounds_that_nobody_has_audited_are_not_near_enough_to_a_vote() -> None:
+    most = SECTION.trust_micro(1000 * SECTION.accepted.most_milli, 0)
+    assert vote_of(most + 10_000 * SECTION.margin_percent, SECTION) == 1
+    assert not acceptable(1, 0, Opinion(most, on_probation=False, banned_until=0), SECTION)
+
+
 def test_nobody_is_lifted_by_electors_that_know_nothing_of_it() -> None:
     assert not acceptable(1, 0, None, SECTION)
     assert acceptable(0, 0, None, SECTION)

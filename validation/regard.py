@@ -1,0 +1,48 @@
+"""What a node's table of trust, and its gate, answer when a round asks about peers; see `training.regard`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from dhtnode.reputation import ReputationSection
+from training.regard import Halves, Peers, Regard
+from validation.voting import OpinionOf, acceptable_votes, proposed_votes
+
+
+class Reputed(Regard):
+    """Of a node that keeps a table.
+
+    Args:
+        section: the swarm's constants.
+        opinion_of: the table's.
+        matched: the order that the table puts peers in.
+        may_enter: what the gate says of newcomers.
+    """
+
+    def __init__(
+        self,
+        section: ReputationSection,
+        opinion_of: OpinionOf,
+        matched: Callable[[Iterable[str]], list[str]],
+        may_enter: Callable[[str], bool],
+    ) -> None:
+        self._section = section
+        self._opinion_of = opinion_of
+        self._matched = matched
+        self._may_enter = may_enter
+
+    def proposed_votes(self, peers: Peers, before: Halves) -> Halves:
+        return proposed_votes(peers, before, self._opinion_of, self._section)
+
+    def accepts_votes(self, peers: Peers, votes: Halves, before: Halves) -> bool:
+        return acceptable_votes(peers, votes, before, self._opinion_of, self._section)
+
+    def shuns(self, peer: str) -> bool:
+        opinion = self._opinion_of(peer)
+        return opinion is not None and opinion.banned_until != 0
+
+    def may_enter(self, peer: str) -> bool:
+        return self._may_enter(peer)
+
+    def matched(self, peers: Iterable[str]) -> list[str]:
+        return self._matched(peers)

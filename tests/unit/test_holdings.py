@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from dhtnode.errors import RemoteProtocolError
-from dhtnode.records import Body, Signed
+from dhtnode.records import Body, Signed, sign
 from tests.unit.parties import SWARM, people
 from tests.unit.rounds import history, passed
 from tests.unit.test_cases import CASES
 from training.sync import Held
 from validation.antientropy import MAX_ANSWER_BYTES
 from validation.cases import Case
+from validation.entry import Entry
 from validation.holdings import MAX_USELESS, Asking, Holdings, case_name, first_round, name_of, open_piece
 
 OPEN = 16
@@ -34,7 +35,7 @@ def holding(*pieces: Case | Signed[Body]) -> Holdings:
 
 
 def add(holdings: Holdings, piece: Case | Signed[Body]) -> None:
-    holdings.add(name_of(piece), None if isinstance(piece, Case) else piece.body.round)  # type: ignore[attr-defined]
+    holdings.add(name_of(piece), None if isinstance(piece, Case) else getattr(piece.body, "round", None))
 
 
 def wires(*pieces: Case | Signed[Body]) -> dict[bytes, bytes]:
@@ -136,3 +137,15 @@ def test_a_forged_record_is_blamed_on_who_sent_it() -> None:
         pull(here, there, {VERDICTS[0].id: bytes(damaged)})
     assert (caught.value.peer, caught.value.reason) == ("teller", "bad-signature")
     assert len(here.tree) == 0
+
+
+def test_a_proof_of_work_goes_by_whose_it_is() -> None:
+    """A key may find many numbers; two nodes that have seen different ones hold the same."""
+    first, again, other = (
+        sign(who, SWARM, Entry(nonce=bytes([number] * 8)))
+        for who, number in ((PEOPLE[0], 0), (PEOPLE[0], 1), (PEOPLE[1], 0))
+    )
+    assert holding(first).held == holding(again).held != holding(other).held
+    here, there = holding(first), holding(again, other)
+    assert pull(here, there, wires(again, other)) == 1
+    assert here.held == there.held

@@ -220,6 +220,15 @@ class Store:
         )
         return [StoredRecord(*row) for row in rows]
 
+    def has_signed(self, kind: str, signer: str) -> bool:
+        """Whether there is a record of this kind by a signer."""
+        return bool(self._read("SELECT 1 FROM record WHERE kind = ? AND signer = ? LIMIT 1", kind, signer))
+
+    def drop_records(self, ids: Iterable[bytes]) -> None:
+        with self.batch():
+            for id_ in ids:
+                self._write("DELETE FROM record WHERE id = ?", id_)
+
     def count_records(self, kind: str) -> int:
         return int(self._read("SELECT count(*) FROM record WHERE kind = ?", kind)[0][0])
 
@@ -235,6 +244,9 @@ class Store:
     def add_entry(self, packed: bytes) -> bool:
         """Keep an entry of the ledger. Returns whether it is new."""
         return self._write("INSERT OR IGNORE INTO entry VALUES (?)", packed) == 1
+
+    def drop_entry(self, packed: bytes) -> None:
+        self._write("DELETE FROM entry WHERE packed = ?", packed)
 
     def entries(self, start: bytes, end: bytes) -> bytes:
         """The entries from `start` to before `end`, one after the other in the order of their bytes."""
@@ -333,6 +345,9 @@ class Store:
         self._write(
             "INSERT OR REPLACE INTO history VALUES (?, ?)", summary.round_no, msgspec.json.encode(summary)
         )
+
+    def forget_history_before(self, round_no: int) -> None:
+        self._write("DELETE FROM history WHERE round_no < ?", round_no)
 
     def rounds(self, last: int = 2**31) -> list[RoundSummary]:
         """The newest `last` rounds, oldest first."""

@@ -2,6 +2,7 @@
 
 receipts.py    a member's commitment and the certificate that took it in; if its data can be verified
 evidence.py    from records that fit together to the entries that the ledger reads
+rounds.py      closed rounds in one piece, for who was not there
 entries.py     those entries: 149 bytes each, their order, their set and its root
 formula.py     each term of the reward, in integers
 data.py        who brought which data: claims, rarity, sketches that show copies

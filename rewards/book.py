@@ -10,10 +10,19 @@ stay, their entries go, and no more are taken in. Nodes should do so only with e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from dhtnode.store import Store, StoredEpoch
-from rewards.entries import ANY_HEAD, ROUND_BYTES, entries_root, epoch_digest, epoch_of, fields
+from rewards.entries import (
+    ANY_HEAD,
+    ROUND_BYTES,
+    Kind,
+    entries_root,
+    epoch_digest,
+    epoch_of,
+    fields,
+    unpacked,
+)
 from rewards.ledger import Ledger, Rules
 from rewards.snapshot import decode_ledger, encode_ledger
 
@@ -22,6 +31,8 @@ LAST = 2**62
 PARAMETERS = "ledger.parameters"
 """Fact of a store: how many the model has, for readers that do not build it. 8 bytes."""
 _FIRST_EPOCH = "ledger.first_epoch"
+_LACKED = "ledger.lacked"
+"""Fact of a store: rounds that were missing in what is folded away. 8 bytes."""
 
 
 class FoldedAwayError(Exception):
@@ -49,12 +60,34 @@ class Book:
             first = self.first_epoch
             late = (entry for entry in entries if epoch_of(entry, self._epoch_rounds) >= first)
             new = [entry for entry in late if self._store.add_entry(entry)]
-            changed = {epoch_of(entry, self._epoch_rounds) for entry in new}
-            for epoch in changed:
-                self._store.set_epoch(StoredEpoch(epoch, None, None, None))
-            if changed:
-                self._store.forget_snapshots_from(min(changed))
+            self._have_changed(new)
         return len(new)
+
+    def leave(self, followed: Mapping[int, bytes]) -> int:
+        """The node follows another chain: entries of rounds that this has closed otherwise go.
+
+        They are credited to nobody, and nodes on one chain must have one root. Returns how many went.
+        """
+        with self._store.batch():
+            start = self.first_round.to_bytes(ROUND_BYTES, "big")
+            packed = self._store.entries(start, LAST.to_bytes(ROUND_BYTES, "big"))
+            gone = [
+                entry.packed
+                for entry in unpacked(packed)
+                if entry.head not in (ANY_HEAD, followed.get(entry.round, entry.head))
+            ]
+            for one in gone:
+                self._store.drop_entry(one)
+            self._have_changed(gone)
+        return len(gone)
+
+    def _have_changed(self, entries: Iterable[bytes]) -> None:
+        """The digests of these entries' epochs, and the snapshots from there on, are not true any more."""
+        changed = {epoch_of(entry, self._epoch_rounds) for entry in entries}
+        for epoch in changed:
+            self._store.set_epoch(StoredEpoch(epoch, None, None, None))
+        if changed:
+            self._store.forget_snapshots_from(min(changed))
 
     def root(self, last_epoch: int = LAST) -> bytes:
         """Of all entries up to an epoch: equal on two nodes that hold the same."""
@@ -63,6 +96,11 @@ class Book:
             if epoch <= last_epoch:
                 digests[epoch] = digest or self._digest_again(epoch)
         return entries_root(digests)
+
+    def heads(self) -> set[bytes]:
+        """Ids of the heads whose rounds are booked, and not folded away."""
+        packed = self._store.entries(bytes(ROUND_BYTES), LAST.to_bytes(ROUND_BYTES, "big"))
+        return {head for _, kind, _, head, *_ in fields(packed) if kind == Kind.WORK}
 
     def is_sound(self, epoch: int) -> bool:
         """Whether an epoch's entries are those that its digest was made of: for idle moments."""
@@ -110,6 +148,23 @@ class Book:
         """The first that is not folded away."""
         return int.from_bytes(self._store.fact(_FIRST_EPOCH) or b"", "big")
 
+    @property
+    def first_round(self) -> int:
+        """The first whose entries are not folded away."""
+        return self.first_epoch * self._epoch_rounds
+
+    def missing(self, followed: Mapping[int, bytes], booked: Container[int], end: int) -> int:
+        """How many rounds before `end` are in nobody's balance here.
+
+        Args:
+            followed: as for `ledger`.
+            booked: rounds that have entries.
+            end: the first round that does not matter.
+        """
+        lacked = int.from_bytes(self._store.fact(_LACKED) or b"", "big")
+        rounds = range(self.first_round, max(self.first_round, end))
+        return lacked + sum(round_no not in followed or round_no not in booked for round_no in rounds)
+
     def fold_away(self, epoch: int, followed: Mapping[int, bytes]) -> bool:
         """Forget the entries up to the end of an epoch. Returns False, and does not, without its balances."""
         kept = self._store.epoch(epoch)
@@ -118,7 +173,9 @@ class Book:
             return False
         self.root(epoch)  # the digests of all these epochs are on the disk afterwards
         end = (epoch + 1) * self._epoch_rounds
+        lacked = self.missing(followed, self._store.entry_rounds(), end)
         with self._store.batch():
+            self._store.set_fact(_LACKED, lacked.to_bytes(8, "big"))
             self._store.fold_entries_away(end.to_bytes(ROUND_BYTES, "big"), epoch)
             self._store.set_fact(_FIRST_EPOCH, (epoch + 1).to_bytes(8, "big"))
         return True

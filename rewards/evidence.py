@@ -6,10 +6,10 @@ them. A record that does not fit the round it claims to belong to gives no entry
 reason.
 
 No record says yet how far clipping pulled an update in, so quality counts only what was late; and no
-verdict says when it was signed, so one counts as on time if it was taken in at all: nodes refuse those
-on rounds that are older than `validation.docket.ROUNDS_KEPT`. Audits of a result look at a chunk or two and
-are not paid. Who has replayed work for one ticket may say more with it: what has no ticket of its own earns
-nothing.
+verdict says when it was signed, so one counts as on time if it was taken in at all: who was there refuses
+those on rounds that are older than `validation.docket.ROUNDS_KEPT`. Audits of a result look at a chunk or two
+and are not paid. Who has replayed work for one ticket may say more with it: what has no ticket of its own
+earns nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.records import Signed
@@ -25,7 +26,8 @@ from rewards.data import Registration
 from rewards.entries import ANY_HEAD, NOBODY, Entry, Kind, raw_key
 from rewards.formula import quality_ppm
 from training.chain import Certificate
-from training.gathering import capped
+from training.events import Adopt, Plan
+from training.gathering import shares
 from training.messages import Commitment, Head, Result, Roster, encode_value, value_digest
 from training.partition import partition
 from validation.cases import Case, fits
@@ -47,6 +49,28 @@ class ClosedRound:
     def number(self) -> int:
         """The round that has closed."""
         return self.certificate.head.number - 1
+
+    def plan(self, chunk_count: int) -> Plan:
+        """How it was reduced.
+
+        Args:
+            chunk_count: of a whole update.
+        """
+        head, ids_N = self.certificate.head, tuple(one.id for one in self.commitments_N)
+        offered = [commitment.body.bandwidth for commitment in self.commitments_N]
+        return Plan(
+            round=self.number,
+            base=head.parent,
+            roster=value_digest(encode_value(Roster(commitments=ids_N, votes=head.votes))),
+            commitments_N=self.commitments_N,
+            votes_N=head.votes,
+            ranges_N=tuple(partition(chunk_count, shares(offered, head.votes))),
+        )
+
+    def adopted(self, chunk_count: int) -> Adopt:
+        """As a node adopts it that has closed it itself."""
+        accepted = tuple(one for one in self.commitments_N if one.id in self.certificate.head.accepted)
+        return Adopt(self.certificate, accepted, self.plan(chunk_count), self.results)
 
     @cached_property
     def by_id(self) -> dict[bytes, Signed[Commitment]]:
@@ -87,8 +111,7 @@ def round_entries(closed: ClosedRound, chunk_bytes_K: Sequence[int], section: Re
         line = (commitment.id, head, raw_key(commitment.signer), NOBODY, commitment.body.tokens, quality)
         if parts_in:
             entries.append(Entry(number, Kind.WORK, *line))
-    bandwidths = capped([commitment.body.bandwidth for commitment in closed.commitments_N])
-    ranges_N = partition(len(chunk_bytes_K), bandwidths)
+    ranges_N = closed.plan(len(chunk_bytes_K)).ranges_N
     for result in closed.results:
         of_one = sum(chunk_bytes_K[index] for index in ranges_N[result.body.part])
         byte_count = of_one * len(result.body.included)
@@ -144,7 +167,20 @@ def shard_entry(registration: Signed[Registration]) -> Entry:
     return Entry(body.round, Kind.SHARD, registration.id, ANY_HEAD, owner, NOBODY, size, 0)
 
 
-def followed_chain(heads: Mapping[bytes, Head], newest: bytes) -> dict[int, bytes]:
+class Link(Protocol):
+    """What a head says of its place in a chain."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def since(self) -> int: ...
+    @property
+    def parent(self) -> bytes: ...
+    @property
+    def branch(self) -> bytes: ...
+
+
+def followed_chain(heads: Mapping[bytes, Link], newest: bytes) -> dict[int, bytes]:
     """For each closed round of a chain, the id of the head that it ended with.
 
     Args:
@@ -161,7 +197,7 @@ def followed_chain(heads: Mapping[bytes, Head], newest: bytes) -> dict[int, byte
     return followed
 
 
-def followed_over_gaps(heads: Mapping[bytes, Head], newest: bytes) -> dict[int, bytes]:
+def followed_over_gaps(heads: Mapping[bytes, Link], newest: bytes) -> dict[int, bytes]:
     """As `followed_chain`, and what is known behind heads that are missing.
 
     Within one branch only one head of each number is ever certified (any two majorities share an honest
@@ -177,7 +213,7 @@ def followed_over_gaps(heads: Mapping[bytes, Head], newest: bytes) -> dict[int, 
     return followed
 
 
-def _behind(head: Head, heads: Mapping[bytes, Head]) -> bytes | None:
+def _behind(head: Link, heads: Mapping[bytes, Link]) -> bytes | None:
     """The newest known head of the same branch behind a gap, if there is one."""
     earlier = {
         one.number: id_

@@ -8,7 +8,8 @@ A node that was away and fetched a state has a gap there: see `evidence.followed
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Container, Iterable
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -22,17 +23,27 @@ HEAD = "head"
 _NEWEST = "ledger.head"
 
 
+class _Place(NamedTuple):
+    """A certified head's place in its chain."""
+
+    number: int
+    since: int
+    parent: bytes
+    branch: bytes
+
+
 class Heads:
     """Certified heads of one node.
 
     Args:
-        store: the node's; only `adopt` writes.
+        store: the node's; only `adopt` and `learn` write.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self.newest = store.fact(_NEWEST) or NOTHING
         """Id of the head that the node stands on."""
+        self._places = {record.id: _place(_head(record.wire)) for record in store.all_records(HEAD)}
         self.followed = self._walk()
         """For each closed round that is known, the id of the head that it ended with."""
 
@@ -41,9 +52,8 @@ class Heads:
         if certificate.id == self.newest:
             return
         head = certificate.head
-        kept = StoredRecord(certificate.id, HEAD, head.number, head.founder, certificate.wire)
         with self._store.batch():
-            self._store.add_record(kept)
+            self._keep(certificate)
             self._store.set_fact(_NEWEST, certificate.id)
         goes_on = head.parent == self.newest and head.number > head.since
         self.newest = certificate.id
@@ -52,9 +62,47 @@ class Heads:
         else:
             self.followed = self._walk()
 
+    def learn(self, certificates: Iterable[Certificate]) -> None:
+        """Fill a gap: these heads lie before those that are known."""
+        for certificate in certificates:
+            self._keep(certificate)
+        self.followed = self._walk()
+
+    def forget_before(self, number: int) -> None:
+        """Heads with smaller numbers have gone from the store."""
+        self._places = {id_: place for id_, place in self._places.items() if place.number >= number}
+        self.followed = {round_no: id_ for round_no, id_ in self.followed.items() if round_no + 1 >= number}
+
+    def lacking(self, held: Container[bytes], since: int) -> bytes | None:
+        """Id of the newest head, back along the chain, whose round is not held; None if all are.
+
+        Args:
+            held: ids of the heads whose rounds are.
+            since: the first round that is wanted.
+        """
+        id_, number = self.newest, self._places[self.newest].number if self.newest in self._places else 0
+        while id_ != NOTHING and number > since:
+            place = self._places.get(id_)
+            if place is None:
+                return id_
+            closes = place.number > place.since
+            if closes and id_ not in held:
+                return id_
+            id_, number = place.parent, place.number - closes
+        return None
+
+    def _keep(self, certificate: Certificate) -> None:
+        head = certificate.head
+        self._places[certificate.id] = _place(head)
+        kept = StoredRecord(certificate.id, HEAD, head.number, head.founder, certificate.wire)
+        self._store.add_record(kept)
+
     def _walk(self) -> dict[int, bytes]:
-        heads = {record.id: _head(record.wire) for record in self._store.all_records(HEAD)}
-        return followed_over_gaps(heads, self.newest)
+        return followed_over_gaps(self._places, self.newest)
+
+
+def _place(head: Head) -> _Place:
+    return _Place(head.number, head.since, head.parent, head.branch)
 
 
 def _head(wire: bytes) -> Head:

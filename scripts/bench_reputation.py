@@ -23,20 +23,16 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from bench_convergence import machine  # noqa: E402
 from bench_reconcile import merge  # noqa: E402
+from bench_store import years  # noqa: E402
 
-from dhtnode.digest import digest  # noqa: E402
-from dhtnode.records import sign  # noqa: E402
 from dhtnode.reputation import ReputationSection  # noqa: E402
 from tests.adversary import feuds  # noqa: E402
 from tests.adversary.standing import Gullible  # noqa: E402
-from tests.unit.parties import SWARM, person  # noqa: E402
+from tests.unit.parties import SWARM  # noqa: E402
 from validation.entry import find_nonce  # noqa: E402
-from validation.epochs import Row, Summary  # noqa: E402
-from validation.messages import Verdict  # noqa: E402
 from validation.reputation import Reputation  # noqa: E402
 
 Figures = dict[str, float]
-YEAR_S = 365 * 24 * 3600
 PEERS = 64
 
 
@@ -82,39 +78,6 @@ def entry(bits: int) -> Figures:
     return {"bits": bits, "hashes_per_s": round(rate), "mean_s": round(2**bits / rate, 1)}
 
 
-def year(round_s: float, audits_per_round: float) -> Figures:
-    """What a year of evidence takes at 64 peers: summaries for good, verdicts while books are open."""
-    section, auditor = ReputationSection(), person(0)
-    verdict = Verdict(
-        round=500_000,
-        base=bytes(32),
-        about="work",
-        target=bytes(32),
-        worker=auditor.peer_id,
-        outcome="pass",
-        distance=None,
-        role="audit",
-        preimage=bytes(32),
-        replayed=bytes(32),
-        device="x86_64 Intel Xeon avx512 1 thread torch 2.13.0".ljust(60),
-    )
-    rows = tuple(Row(person(1 + number).peer_id, 10, 1, 0) for number in range(PEERS - 1))
-    summary = Summary(epoch=1000, verdicts=600, folded=digest("folded"), rows=rows)
-    rounds = YEAR_S / round_s
-    summaries = rounds / section.open_rounds * PEERS * len(sign(auditor, SWARM, summary).wire)
-    open_ = 3 * section.open_rounds * audits_per_round * len(sign(auditor, SWARM, verdict).wire)
-    cases = 512 * 60_000
-    return {
-        "round_s": round_s,
-        "verdict_bytes": len(sign(auditor, SWARM, verdict).wire),
-        "summary_bytes": len(sign(auditor, SWARM, summary).wire),
-        "summaries_mb": round(summaries / 1e6),
-        "open_verdicts_mb": round(open_ / 1e6, 1),
-        "cases_mb": round(cases / 1e6),
-        "all_verdicts_mb": round(rounds * audits_per_round * len(sign(auditor, SWARM, verdict).wire) / 1e6),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--quick", action="store_true", help="a small part of everything: does it run?")
@@ -130,7 +93,9 @@ def main() -> None:
     print(document["machine"])
     document["merge"] = [dataclasses.asdict(merge(ids, ids // 100)) for ids in (args.ids // 10, args.ids)]
     document["entry"] = entry(ReputationSection().entry_bits)
-    document["year"] = [year(round_s, PEERS * 0.14) for round_s in (10.0, 60.0)]
+    members, epoch = (8, 8) if args.quick else (PEERS, 16)
+    store = years(members, round(members * 0.14), epoch, (10.0, 60.0))
+    document["year"] = [dataclasses.asdict(year) for year in store]
     print(*document["merge"], document["entry"], *document["year"], sep="\n", flush=True)
     document["peace"] = [
         {"members": members, "rounds": rounds, **dataclasses.asdict(feuds.peace(members, rounds))}

@@ -9,8 +9,7 @@ carries a mark; when the others come back, fork choice decides.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
-from types import MappingProxyType
+from collections.abc import Iterable
 
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.records import Body, Signed
@@ -39,7 +38,7 @@ from training.pace import Pace
 from training.pool import RecordPool
 from training.round import Phase, Round
 from training.stall import Stall
-from training.sync import open_sync_request, sync_reply, sync_request
+from training.sync import HOLDS_NOTHING, Held, open_sync_request, sync_reply, sync_request
 
 ASK_PAUSE_S = 0.25
 """Shortest time between two questions to one peer. A guess: a few round trips."""
@@ -316,13 +315,13 @@ class Member:
 
     # Exchange with a neighbour
 
-    def sync_request(self, evidence: Collection[bytes] = ()) -> bytes:
-        """What to ask a neighbour; `evidence` are the ids of what the caller holds beside the rounds."""
+    def sync_request(self) -> bytes:
+        """What to ask a neighbour."""
         head = self.certificate.head if self.certificate else None
-        return sync_request(head, self.round.pool if self.round else None, evidence)
+        return sync_request(head, self.round.pool if self.round else None)
 
     def on_sync_request(
-        self, wire: bytes, sender: str, now_s: float, evidence: Mapping[bytes, bytes] = MappingProxyType({})
+        self, wire: bytes, sender: str, now_s: float, held: Held = HOLDS_NOTHING
     ) -> tuple[bytes, list[Effect]]:
         """Answer a neighbour.
 
@@ -330,7 +329,7 @@ class Member:
             wire: its question.
             sender: the neighbour.
             now_s: the caller's clock.
-            evidence: by id, what the caller holds beside the rounds; what is lacking there is told.
+            held: what the caller holds beside the rounds.
 
         Raises:
             RemoteProtocolError: the request is malformed.
@@ -344,7 +343,7 @@ class Member:
         ours = (mine.head.tokens, mine.head.number) if mine else (-1, -1)
         shown = mine.wire if mine is not None and mine.id != request.head and ours >= theirs else None
         pools = [self.round.pool if self.round else None, self._previous]
-        reply = sync_reply(request, shown, [pool for pool in pools if pool is not None], evidence)
+        reply = sync_reply(request, shown, [pool for pool in pools if pool is not None], held)
         knows_more = request.head != NOTHING and theirs > ours
         return reply, self._ask(sender, now_s) if knows_more else []
 

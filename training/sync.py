@@ -6,9 +6,7 @@ themselves and are checked one by one; a question moves nobody.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from types import MappingProxyType
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -19,8 +17,6 @@ from training.messages import Head
 from training.pool import MAX_RECORDS, PREFIX_BYTES, RecordPool
 
 MAX_SYNC_BYTES = 256 * 1024
-MAX_EVIDENCE = 1024
-"""Names of evidence in one question: with a full pool's it fits into MAX_SYNC_BYTES."""
 MAX_REPLY_RECORDS = 1024
 """Far more than fit into MAX_SYNC_BYTES: no record is smaller than its signature and its base."""
 _RECORD_OVERHEAD_BYTES = 8
@@ -35,43 +31,46 @@ class SyncRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     number: Count
     tokens: Count
     have: Annotated[tuple[Prefix, ...], msgspec.Meta(max_length=MAX_RECORDS)]
-    evidence: Annotated[tuple[Prefix, ...], msgspec.Meta(max_length=MAX_EVIDENCE)]
-    """The same for what was found out about others' work."""
 
 
 class SyncReply(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A heavier head's certificate, if there is one, and records and evidence that the asker lacks."""
+    """A heavier head's certificate, if there is one, records that the asker lacks, and what else is held."""
 
     certificate: Annotated[bytes, msgspec.Meta(max_length=MAX_CERTIFICATE_BYTES)] | None
     records: Annotated[tuple[bytes, ...], msgspec.Meta(max_length=MAX_REPLY_RECORDS)]
-    evidence: Annotated[tuple[bytes, ...], msgspec.Meta(max_length=MAX_REPLY_RECORDS)]
+    since: Count
+    root: Digest
+    """As in `Held`."""
 
 
+class Held(NamedTuple):
+    """Names all that a node holds beside the rounds in progress: equal sets have equal roots."""
+
+    since: int
+    """The first round that counts; nodes in which it differs have nothing to compare."""
+    root: bytes
+    """32 bytes."""
+
+
+HOLDS_NOTHING = Held(0, NOTHING)
 Frame = TypeVar("Frame", SyncRequest, SyncReply)
 
 
-def sync_request(head: Head | None, pool: RecordPool | None, evidence: Collection[bytes] = ()) -> bytes:
-    """The question of a node that holds this head, these records, and evidence of these ids."""
+def sync_request(head: Head | None, pool: RecordPool | None) -> bytes:
+    """The question of a node that holds this head and these records."""
     request = SyncRequest(
         head=head.id if head else NOTHING,
         number=head.number if head else 0,
         tokens=head.tokens if head else 0,
         have=tuple(pool.have()) if pool else (),
-        evidence=tuple(id_[:PREFIX_BYTES] for id_ in list(evidence)[:MAX_EVIDENCE]),
     )
     return canonical(msgspec.to_builtins(request, builtin_types=(bytes,)))
 
 
 def sync_reply(
-    request: SyncRequest,
-    certificate: bytes | None,
-    pools: list[RecordPool],
-    evidence: Mapping[bytes, bytes] = MappingProxyType({}),
+    request: SyncRequest, certificate: bytes | None, pools: list[RecordPool], held: Held = HOLDS_NOTHING
 ) -> bytes:
-    """The answer of a node that holds these records, and evidence by id.
-
-    As much as fits of what the asker lacks: records before evidence, what came first before others.
-    """
+    """The answer of a node that holds these records, as many as fit of those that the asker lacks."""
     room = MAX_SYNC_BYTES - MAX_CERTIFICATE_BYTES
     wires: list[bytes] = []
     for pool in pools:
@@ -81,16 +80,7 @@ def sync_reply(
                 if room < 0 or len(wires) == MAX_REPLY_RECORDS:
                     break
                 wires.append(record.wire)
-    shown: list[bytes] = []
-    theirs = set(request.evidence)
-    for id_, wire in evidence.items():
-        if id_[:PREFIX_BYTES] in theirs:
-            continue
-        room -= len(wire) + _RECORD_OVERHEAD_BYTES
-        if room < 0 or len(shown) == MAX_REPLY_RECORDS:
-            break
-        shown.append(wire)
-    reply = SyncReply(certificate=certificate, records=tuple(wires), evidence=tuple(shown))
+    reply = SyncReply(certificate=certificate, records=tuple(wires), since=held.since, root=held.root)
     return canonical(msgspec.to_builtins(reply, builtin_types=(bytes,)))
 
 

@@ -33,5 +33,6 @@ entry.py         what it costs to begin: a proof of work, or a member that answe
 How evidence gets to who was away
 idtree.py        a set of record ids under one root
 antientropy.py   how a node pulls what it lacks
+holdings.py      what of it is compared, and for how long
 epochs.py        old verdicts in one signed summary
 """

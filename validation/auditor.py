@@ -132,7 +132,8 @@ class Auditor:
     def _may_judge(self, trial: Trial) -> bool:
         said = trial.verdicts.get(self._me)
         more = said is not None and not is_whole(said) and self._roles.get(trial.target.id) == "jury"
-        return self._is_heard(trial) and (said is None or more)
+        free = said is None and self._docket.may_say_more(trial.certificate, self._me)
+        return self._is_heard(trial) and (free or more)
 
     def _look(self, trial: Trial) -> list[NodeEffect]:
         """Do again what a record is about."""

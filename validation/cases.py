@@ -32,7 +32,6 @@ from dhtnode.records import Body, Signed, canonical, open_record, parse_canonica
 from training.chain import MAX_CERTIFICATE_BYTES, Certificate, open_certificate
 from training.messages import MAX_MEMBERS, Commitment, Head, Result
 from training.roster import quorum
-from validation.entry import Entry
 from validation.messages import NOT_SHOWN, UNSEALED, Opening, Outcome, Subject, Verdict, same_bits
 
 Target = Signed[Commitment] | Signed[Result] | Signed[Verdict]
@@ -51,11 +50,8 @@ AGAINST: dict[Charge, tuple[Outcome, Outcome | None]] = {
 MAX_CASE_BYTES = MAX_CERTIFICATE_BYTES + (MAX_MEMBERS + 1) * Verdict.MAX_BYTES + Commitment.MAX_BYTES + 64
 CASE = "case"
 """Kind of a case among a store's records; its signer there is the guilty key."""
-_CASE_START = b"\x93"
-"""A list of three in msgpack."""
 _TARGETS: dict[str, type[Body]] = {kind.KIND: kind for kind in (Commitment, Result, Verdict)}
 _PAIRS: dict[str, type[Body]] = {**_TARGETS, Opening.KIND: Opening}
-_TOLD: dict[str, type[Verdict | Entry]] = {Verdict.KIND: Verdict, Entry.KIND: Entry}
 
 
 @dataclass(frozen=True)
@@ -220,24 +216,6 @@ def fits(verdict: Verdict, target: Target, certificate: Certificate) -> bool:
     named = (verdict.about, verdict.target, verdict.worker, verdict.round, verdict.base)
     body = target.body
     return named == (SUBJECTS[body.KIND], target.id, target.signer, body.round, certificate.id)
-
-
-def open_evidence(wire: bytes, swarm_id: bytes, sender: str) -> Case | Signed[Verdict]:
-    """Check what a neighbour shows about others' work: a case has three fields, a record four.
-
-    Raises:
-        RemoteProtocolError: that of `open_case` or `open_record`.
-    """
-    if wire[:1] == _CASE_START:
-        return open_case(wire, swarm_id, sender)
-    return open_record(wire, swarm_id, {Verdict.KIND: Verdict}, sender)
-
-
-def open_told(wire: bytes, swarm_id: bytes, sender: str) -> Case | Signed[Verdict | Entry]:
-    """Check what a neighbour tells beside the rounds: evidence, or an entry. Raises as `open_evidence`."""
-    if wire[:1] == _CASE_START:
-        return open_case(wire, swarm_id, sender)
-    return open_record(wire, swarm_id, _TOLD, sender)
 
 
 def _open_pair(shown: bytes | None, wires: list[bytes], swarm_id: bytes, sender: str) -> Case:

@@ -6,6 +6,7 @@ Verdicts may come before the round that they are about has closed here; those wa
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,7 +14,7 @@ from dhtnode.errors import RemoteProtocolError
 from dhtnode.records import Body, Signed
 from training.chain import Certificate
 from training.events import Adopt, Plan
-from training.messages import MAX_MEMBERS, Commitment, Result
+from training.messages import MAX_MEMBERS, Commitment, Head, Result
 from training.roster import quorum
 from validation.cases import (
     SUBJECTS,
@@ -35,6 +36,17 @@ MAX_WAITING = 4 * MAX_MEMBERS
 """Verdicts on rounds that have not closed here."""
 
 
+SAID_FOR_EACH, SAID_BESIDES = 4, 16
+"""Verdicts of one signer on one round: four for each member, and a few. An honest one draws a handful; where
+everything is doubted it judges all work, all parts, and as many verdicts on them again. Without this bound n
+members have room for n^3: a verdict by each, on each verdict, on the work of each. A guess."""
+
+
+def most_said(members: int) -> int:
+    """How many verdicts of one signer are heard on a round of so many members."""
+    return SAID_FOR_EACH * members + SAID_BESIDES
+
+
 class ContradictionError(Exception):
     """A judge has signed two records that no honest judge signs both of: these."""
 
@@ -54,6 +66,8 @@ class Trial:
     plan: Plan | None = None
     """Of a result: what it was made from."""
     verdicts: dict[str, Signed[Verdict]] = field(default_factory=dict)
+    looks: dict[str, Signed[Verdict]] = field(default_factory=dict)
+    """By those who then have judged all of it: what they said of some of it, whichever came first."""
     openings: dict[str, Signed[Opening]] = field(default_factory=dict)
     """What auditors have bound themselves to before they were shown anything."""
     shown: set[str] = field(default_factory=set)
@@ -116,6 +130,8 @@ class Docket:
         """Records of each closed round, by the head's id; the oldest first."""
         self._links: dict[tuple[bytes, str], bytes] = {}
         """Link of each member of those rounds."""
+        self._said: Counter[tuple[bytes, str]] = Counter()
+        """Verdicts by round and signer."""
         self._waiting: dict[bytes, Signed[Verdict]] = {}
 
     def open(self, closed: Adopt, chunk_count: int) -> list[Trial]:
@@ -141,6 +157,17 @@ class Docket:
             self._forget(next(iter(self._rounds)))
         return trials
 
+    def follow(self, head: Head) -> None:
+        """The node stands on this head: rounds that its chain has closed otherwise are judged no more.
+
+        Within one branch only one head of each number is ever certified; what lies before the founding of a
+        branch is what its founder stood on.
+        """
+        for id_, targets in list(self._rounds.items()):
+            closed = self._trials[targets[0]].certificate.head if targets else None
+            if closed is not None and closed.branch != head.branch and closed.number > head.since:
+                self._forget(id_)
+
     def open_audit(self, verdict: Signed[Verdict]) -> Trial:
         """Somebody's verdict on work may be judged itself."""
         known = self._trials.get(verdict.id)
@@ -156,7 +183,7 @@ class Docket:
             The trial it belongs to if it is new, None if it is known or has to wait.
 
         Raises:
-            RemoteProtocolError: reason `bad-verdict`.
+            RemoteProtocolError: reason `bad-verdict`, or `flood`: its signer has said enough on that round.
             ContradictionError: its signer has said something else before.
         """
         body = verdict.body
@@ -175,10 +202,20 @@ class Docket:
             raise RemoteProtocolError(verdict.signer, "bad-verdict", fault or "")
         self._hold_against(trial, verdict)
         said = trial.verdicts.get(verdict.signer)
-        if said is not None and (is_whole(said) or not is_whole(verdict)):
+        if said is not None and (is_whole(said) == is_whole(verdict) or verdict.signer in trial.looks):
             return None
-        trial.verdicts[verdict.signer] = verdict
+        if said is None and not self.may_say_more(trial.certificate, verdict.signer):
+            raise RemoteProtocolError(verdict.signer, "flood", f"more verdicts on round {body.round}")
+        self._said[body.base, verdict.signer] += said is None
+        if said is not None:
+            trial.looks[verdict.signer] = verdict if is_whole(said) else said
+        if said is None or is_whole(verdict):
+            trial.verdicts[verdict.signer] = verdict
         return trial
+
+    def may_say_more(self, certificate: Certificate, signer: str) -> bool:
+        """Whether one more verdict of a signer on a round is heard."""
+        return self._said[certificate.id, signer] < most_said(len(certificate.head.members))
 
     def bind(self, opening: Signed[Opening]) -> Trial | None:
         """Take in what an auditor binds itself to.
@@ -242,10 +279,6 @@ class Docket:
         found = (self._trials[id_].target for id_ in self._rounds.get(head, ()))
         return next((one for one in found if one.signer == peer and isinstance(one.body, Commitment)), None)
 
-    def verdicts(self) -> list[Signed[Verdict]]:
-        """All that are held, for neighbours that lack them."""
-        return [verdict for trial in self._trials.values() for verdict in trial.verdicts.values()]
-
     def _add(self, trial: Trial) -> None:
         self._trials[trial.target.id] = trial
         self._rounds[trial.certificate.id].append(trial.target.id)
@@ -290,4 +323,6 @@ class Docket:
     def _forget(self, head: bytes) -> None:
         for target in self._rounds.pop(head):
             trial = self._trials.pop(target)
+            for signer in trial.verdicts:
+                self._said.pop((head, signer), None)
             self._links.pop((head, trial.target.signer), None)

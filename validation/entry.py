@@ -17,14 +17,12 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
-from dhtnode.digest import Begun
+from dhtnode.digest import Begun, digest
 from dhtnode.records import Body, Signed
 
 NONCE_BYTES = 8
 MAX_PAID = 4096
 """Newcomers whose entry is remembered; beyond it the oldest have to show it again. A guess."""
-SHOWN = 256
-"""Of these, as many are told to neighbours that lack them, the newest first. A guess: four rosters."""
 
 
 class Entry(Body, frozen=True, kw_only=True):
@@ -33,6 +31,11 @@ class Entry(Body, frozen=True, kw_only=True):
     KIND: ClassVar[str] = "entry"
     MAX_BYTES: ClassVar[int] = 256
     nonce: Annotated[bytes, msgspec.Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
+
+
+def entry_name(peer: str) -> bytes:
+    """What a proof of work goes by among neighbours: any number will do that is good enough."""
+    return digest("entry-of", peer)
 
 
 def zero_bits(swarm_id: bytes, peer: str, nonce: bytes) -> int:
@@ -66,14 +69,14 @@ class Gate:
         self._bits = bits
         self._paid: dict[str, Signed[Body]] = {}
         """What each key has shown, the one that came first before others."""
+        self._names: dict[bytes, str] = {}
 
-    def on_entry(self, entry: Signed[Entry]) -> str | None:
-        """Take in a proof of work. Returns what is wrong with it, or None."""
-        if not is_paid(entry, self._bits):
-            shown = zero_bits(entry.swarm_id, entry.signer, entry.body.nonce)
-            return f"its proof of work has {shown} of {self._bits} bits"
-        self.let_in(entry.signer, entry)
-        return None
+    def find_fault(self, entry: Signed[Entry]) -> str | None:
+        """What is wrong with a proof of work, or None."""
+        if is_paid(entry, self._bits):
+            return None
+        shown = zero_bits(entry.swarm_id, entry.signer, entry.body.nonce)
+        return f"its proof of work has {shown} of {self._bits} bits"
 
     def may_enter(self, peer: str) -> bool:
         """Whether a newcomer's work is taken up at all."""
@@ -83,18 +86,27 @@ class Gate:
         """Whether a key has paid, be that asked for or not."""
         return peer in self._paid
 
-    def shown(self) -> dict[bytes, bytes]:
-        """What the newest have shown, by id, for neighbours that lack it."""
-        return {record.id: record.wire for record in list(self._paid.values())[-SHOWN:]}
+    def shown(self, name: bytes) -> Signed[Body] | None:
+        """What a key has shown, by `entry_name`, for neighbours that lack it."""
+        peer = self._names.get(name)
+        return self._paid[peer] if peer is not None else None
 
-    def let_in(self, peer: str, shown: Signed[Body]) -> None:
-        """A key may take part from now on; what it has shown first is kept."""
+    def let_in(self, peer: str, shown: Signed[Body]) -> str | None:
+        """A key may take part from now on; what it has shown first is kept.
+
+        Returns:
+            The key that has to show it again, if there are too many.
+        """
         if peer in self._paid:
-            return
-        if len(self._paid) >= MAX_PAID:
-            del self._paid[next(iter(self._paid))]
+            return None
+        gone = next(iter(self._paid)) if len(self._paid) >= MAX_PAID else None
+        if gone is not None:
+            self.shut_out(gone)
         self._paid[peer] = shown
+        self._names[entry_name(peer)] = peer
+        return gone
 
     def shut_out(self, peer: str) -> None:
         """A key has to pay again."""
         self._paid.pop(peer, None)
+        self._names.pop(entry_name(peer), None)

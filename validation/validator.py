@@ -12,11 +12,10 @@ Events in, effects out, as in `training.member`; those that are not about judgin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 from typing import cast
 
-from dhtnode.digest import digest
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.records import Body, Signed
 from training.chain import Certificate
@@ -29,7 +28,7 @@ from validation.cases import Case, equivocates, equivocation_case
 from validation.dispute import is_named
 from validation.docket import ContradictionError, Docket
 from validation.duties import Duties
-from validation.entry import Entry, Gate
+from validation.entry import Entry, Gate, entry_name
 from validation.events import (
     Admit,
     CaseShown,
@@ -45,6 +44,7 @@ from validation.events import (
     SegmentReplayed,
     Show,
 )
+from validation.holdings import Holdings, case_name
 from validation.lottery import Chain
 from validation.messages import Opening, Verdict
 from validation.rates import Rates
@@ -86,6 +86,8 @@ class Validator:
         """All, by what they go by among neighbours."""
         self.docket = Docket()
         terms = member.context.terms
+        self.holdings = Holdings(terms.reputation.open_rounds)
+        """What has been taken in, as neighbours compare it."""
         self._audits = terms.data.mode == "shared" and terms.audit.rate > 0
         """Private data can't be replayed by anybody else."""
         self.rates = Rates(terms.audit.rate, member.context.identity.peer_id)
@@ -100,6 +102,16 @@ class Validator:
         """Whose work this node takes in no more, for good or while a ban lasts, and for what."""
         return {peer: case for peer, case in self.cases.items() if self.member.context.is_out(peer)}
 
+    def admit(self, entry: Signed[Entry]) -> str | None:
+        """Let a newcomer in that has paid. Returns what is wrong with its proof of work, or None."""
+        fault = self.gate.find_fault(entry)
+        if fault is None:
+            gone = self.gate.let_in(entry.signer, entry)
+            if gone is not None:
+                self.holdings.drop(entry_name(gone))
+            self.holdings.add(entry_name(entry.signer), None)
+        return fault
+
     def remember(self, cases: Iterable[Case]) -> None:
         """Take back what was proven before a restart."""
         for case in cases:
@@ -108,6 +120,7 @@ class Validator:
     def resume(self, certificate: Certificate, own: Iterable[Signed[Body]], now_s: float) -> list[NodeEffect]:
         """As `Member.resume`."""
         self.witness.stood(certificate)
+        self.holdings.begin(certificate.head.number)
         return self._seen(self.member.resume(certificate, own, now_s))
 
     def on(self, event: NodeEvent, now_s: float) -> list[NodeEffect]:
@@ -131,20 +144,10 @@ class Validator:
                 return self._on_entry(cast("Signed[Entry]", record))
         return self._seen(self.member.on(event, now_s))
 
-    # Exchange with a neighbour: rounds as `Member` does it, and evidence beside it
-
-    def evidence(self) -> dict[bytes, bytes]:
-        """All that is held about others, by name: cases first.
-
-        A case goes by who is guilty, and of which round: a majority has many subsets, and any will do.
-        """
-        held = {name: case.wire for name, case in self._held.items()}
-        held.update(self.gate.shown())
-        held.update((verdict.id, verdict.wire) for verdict in self.docket.verdicts())
-        return held
+    # Exchange with a neighbour: rounds as `Member` does it, and the name of what is held beside them
 
     def sync_request(self) -> bytes:
-        return self.member.sync_request(tuple(self.evidence()))
+        return self.member.sync_request()
 
     def on_sync_request(self, wire: bytes, sender: str, now_s: float) -> tuple[bytes, list[NodeEffect]]:
         """As `Member.on_sync_request`.
@@ -152,8 +155,31 @@ class Validator:
         Raises:
             RemoteProtocolError: the request is malformed.
         """
-        reply, effects = self.member.on_sync_request(wire, sender, now_s, self.evidence())
+        reply, effects = self.member.on_sync_request(wire, sender, now_s, self.holdings.held)
         return reply, self._seen(effects)
+
+    def on_question(self, wire: bytes, sender: str, wire_of: Callable[[bytes], bytes | None]) -> bytes:
+        """Answer a neighbour whose holdings differ.
+
+        Args:
+            wire: its question.
+            sender: the neighbour.
+            wire_of: a stored record by its id.
+
+        Raises:
+            RemoteProtocolError: reason `bad-antientropy`.
+        """
+
+        def named(name: bytes) -> bytes | None:
+            shown = self._held.get(name) or self.gate.shown(name)
+            return shown.wire if shown else wire_of(name)
+
+        return self.holdings.answer(wire, sender, named)
+
+    def is_past(self, verdict: Verdict) -> bool:
+        """Whether a verdict is on a round that has ended, and that is not judged here, or not any more."""
+        head = self.member.certificate.head if self.member.certificate and self._audits else None
+        return head is not None and verdict.round < head.number and not self.docket.knows(verdict.base)
 
     def on_opening(
         self, opening: Signed[Opening], worker: str, indices: Sequence[int], shown: bytes | None
@@ -232,6 +258,8 @@ class Validator:
             if isinstance(effect, Adopt):
                 gone = self.member.gone(effect.certificate.head.parent)
                 self.witness.adopted(effect, None if gone is None else gone | self.out().keys())
+                self.holdings.begin(effect.certificate.head.number)
+                self.docket.follow(effect.certificate.head)
             if isinstance(effect, Adopt) and effect.accepted:
                 seen += self._on_closed(effect)
             if isinstance(effect, Blame) and effect.reason == "equivocation":
@@ -252,7 +280,7 @@ class Validator:
     def _on_entry(self, entry: Signed[Entry]) -> list[NodeEffect]:
         if self.gate.has_shown(entry.signer):
             return []
-        fault = self.gate.on_entry(entry)
+        fault = self.admit(entry)
         return [Blame(entry.signer, "bad-entry", fault)] if fault else [Admit(entry)]
 
     # Verdicts
@@ -283,6 +311,7 @@ class Validator:
         else:
             self.rates.doubted(body.about, body.worker)
         self.witness.heard(verdict, trial.verdicts)
+        self.holdings.add(verdict.id, body.round)
         effects: list[NodeEffect] = [Judged(verdict)]
         if trial.is_doubted:
             effects += self._said(self._auditor.judge(trial, "jury"))
@@ -314,12 +343,13 @@ class Validator:
 
     def _exclude(self, case: Case) -> bool:
         """Whether this is news."""
-        name = digest("case-against", case.guilty, "" if case.is_for_good else case.round_no)
+        name = case_name(case)
         if name in self._held or len(self._held) >= MAX_CASES:
             return False
         self._held[name] = case
         if case.guilty not in self.member.context.excluded:
             self.cases[case.guilty] = case
+        self.holdings.add(name, None)
         self.witness.convicted(case)
         if case.is_for_good:
             self.member.context.excluded.add(case.guilty)

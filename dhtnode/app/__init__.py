@@ -7,11 +7,12 @@ judging.py   how this node looks at others' work, and shows its own; disputes.py
 canaries.py  how far apart honest work on other devices may be
 lookout.py   private mode: what can be seen without replay
 joining.py   finding peers and staying in touch; entrance.py: what a newcomer pays
-talk.py      gossip, and questions that fill its gaps
+talk.py      gossip, and questions that fill its gaps; gaps.py: rounds and evidence that were missed
 dataset.py   where the node's data comes from
 memory.py    what survives a crash
 report.py    the node's account of itself
-standing.py  ledger and table of trust; opinions.py: what others think of this node
+standing.py  ledger and table of trust; page.py: how they look to people; opinions.py: what others think
+archive.py   the records that the ledger is made from; folding.py: how old ones go
 disclosing.py shows anybody the records behind the ledger
 """
 

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
-
-import msgpack
 
 from dhtnode.net.network import Network
 from dhtnode.net.streams import RefusedError
@@ -59,9 +56,5 @@ class Disclosing:
         return page(asked, self._held, newest.head.number if newest else 0)
 
     def _held(self, round_no: int) -> dict[bytes, bytes]:
-        """Records of a round by id. The certificate in each receipt is the head's, and shown as that."""
-        held = {record.id: record.wire for kind in KINDS for record in self._store.records(kind, round_no)}
-        for receipt in self._store.records("receipt", round_no):
-            packed: list[Any] = msgpack.unpackb(receipt.wire)
-            held[receipt.id] = packed[0]
-        return held
+        """Records of a round by id."""
+        return {record.id: record.wire for kind in KINDS for record in self._store.records(kind, round_no)}

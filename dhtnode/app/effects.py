@@ -154,7 +154,6 @@ class Performer:
                 self._memory.keep_verdict(verdict)
                 self._see_through(self._publish(verdict.wire))
             case Judged(verdict):
-                self._memory.keep_verdict(verdict)
                 self._report.judged(verdict)
             case Convict(case):
                 self._memory.keep_case(case)

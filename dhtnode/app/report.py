@@ -34,7 +34,7 @@ from dhtnode.status import (
     TrainingPart,
     totals,
 )
-from dhtnode.store import MOST_PEERS, RoundSummary, Store, StoredRecord
+from dhtnode.store import MOST_PEERS, RoundSummary, Store
 from rewards.receipts import receipts_of
 from training.events import Adopt
 from training.inner import LocalWork
@@ -143,21 +143,17 @@ class Report:
         self.on_adopted(state)
 
     def adopted(self, effect: Adopt, state: State) -> None:
-        """A round is over: write history, receipts and a status for readers without a node."""
+        """A round is over: write history, count receipts, and write a status for readers without a node."""
         head = effect.certificate.head
         log.debug("adopted %s", describe(head))
         if self.standing is not None:
-            self.standing.adopted(effect, self.validator.witness if self.validator else None)
+            self.standing.adopted(effect, self.validator)
         with self._store.batch():
             for receipt in receipts_of(effect.certificate, effect.accepted):
-                body = receipt.commitment.body
-                self._store.add_record(
-                    StoredRecord(receipt.commitment.id, "receipt", body.round, receipt.worker, receipt.wire)
-                )
                 if receipt.worker == self._peer_id:
                     self._totals.receipts += 1
                     self._totals.receipt_tokens += receipt.tokens
-                    self._totals.last_receipt = body.round
+                    self._totals.last_receipt = receipt.commitment.body.round
             if head.number:
                 self._store.add_round(self._summary(effect))
             _save_totals(self._store, self._totals)

@@ -15,6 +15,7 @@ from dhtnode.app.canaries import Canaries
 from dhtnode.app.disclosing import Disclosing
 from dhtnode.app.disputes import Disputes
 from dhtnode.app.effects import TOPIC, Performer
+from dhtnode.app.gaps import Gaps
 from dhtnode.app.joining import RENEW_S, Joining
 from dhtnode.app.judging import Judging
 from dhtnode.app.lookout import Lookout
@@ -120,8 +121,6 @@ class Session:
             exchange.keep_result(base, chunks)
         chain = Chain(identity, swarm_id)
         witness, gate = Witness(terms.reputation, identity.peer_id), Gate(terms.reputation.entry_bits)
-        for shown in memory.entries():
-            gate.on_entry(shown)
         context = RoundContext(
             identity=identity,
             swarm_id=swarm_id,
@@ -140,12 +139,14 @@ class Session:
         )
         self._validator = validator = Validator(member, witness, gate, chain, self._canaries.eps_ppm)
         report.validator, validator.entry = validator, entry
+        for shown in memory.entries():
+            validator.admit(shown)
         self._standing = standing = report.standing = Standing(
-            *(store, terms, swarm_id, identity.peer_id),
+            *(store, terms, swarm_id, identity),
             parameters=trainer.shape.params,
             sizes_K=exchange.sizes_K,
         )
-        standing.restore(witness, memory.cases())
+        standing.restore(validator, memory.cases())
         self._opinions = standing.opinions = Opinions(network, validator, identity, swarm_id, report.blamed)
         self._disclosing = Disclosing(network, store, self._newest)
         validator.remember(memory.cases())
@@ -169,7 +170,8 @@ class Session:
             worker=worker,
             wire=wire,
         )
-        self._talk = Talk(network, validator, running, swarm_id, report.blamed, self._lookout)
+        gaps = Gaps(network, validator, standing, running, swarm_id, report.blamed)
+        self._talk = Talk(network, validator, running, swarm_id, report.blamed, gaps, self._lookout)
         self._performer = Performer(
             *(running, network, memory, exchange, library, worker, report, self._talk.ask),
             judging=self._judging,

@@ -4,47 +4,55 @@ What the validator adopts, takes in and proves becomes entries of the ledger (`r
 records they rest on are kept, so that `dhtnode why` can show them. A record that earns nothing is no
 offence: it gives no entry, and that is all.
 
-A node books the rounds that it has closed itself. Of rounds before it came, or that it skipped by fetching
-a state, it has neither commitments nor results, so its balances leave them out for everybody, and
-`rewards.missing_rounds` says how many. The same holds for verdicts that came while it was down and whose
-round its docket no longer knows.
+A node books the rounds that it has closed itself. Those that it skipped by fetching a state, or in which it
+was away, it asks its neighbours for (`app.gaps`) and books later, with the verdicts on them. What lies so far
+back that nobody is asked for it is in nobody's balance here; `rewards.missing_rounds` says how many that are.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from typing import cast
 
+from dhtnode.app.archive import Archive, by_subject
+from dhtnode.app.folding import Folding
 from dhtnode.app.opinions import Opinions
+from dhtnode.app.page import Page
+from dhtnode.digest import DIGEST_BYTES
 from dhtnode.errors import RemoteProtocolError
+from dhtnode.identity import Identity
 from dhtnode.manifest import Terms
-from dhtnode.records import Signed, open_record
-from dhtnode.reward import PPM
-from dhtnode.status import OfMePart, ReputationPart, RewardsPart, TrustPart, WhyPart
-from dhtnode.store import Store, StoredRecord
+from dhtnode.records import Body, Signed
+from dhtnode.status import ReputationPart, RewardsPart, WhyPart
+from dhtnode.store import Store
 from rewards.book import PARAMETERS, Book
-from rewards.entries import Entry, raw_key
+from rewards.entries import Entry
 from rewards.evidence import ClosedRound, case_entry, close_round, round_entries, verdict_entry
 from rewards.heads import Heads
 from rewards.ledger import rules_of
-from rewards.statement import WHY_ROUNDS, account_of, changes_of
+from rewards.rounds import Step, answer_question
 from training.chain import Certificate
 from training.codec import chunk_bytes
 from training.events import Adopt
-from training.messages import WHOLE, Commitment, Result
-from validation.cases import Case
-from validation.docket import ROUNDS_KEPT
+from training.messages import Commitment, Result
+from validation.cases import Case, equivocation_case
+from validation.docket import ROUNDS_KEPT, ContradictionError
+from validation.epochs import Summary
 from validation.evidence import Evidence
+from validation.holdings import Holdings
 from validation.messages import Verdict
 from validation.reputation import Reputation
 from validation.validator import Validator
-from validation.voting import proposed
 from validation.witness import Witness
 
 log = logging.getLogger(__name__)
 
-WHY_KEPT = 20
+LATE_ROUNDS = 64
+"""For which verdicts on missed rounds are heard: enough to ask many neighbours, also where a round takes less
+than a second. A guess."""
 _BOOKS = "reputation.books"
+_MISSED = "evidence.missed"
 
 
 class Standing:
@@ -54,7 +62,7 @@ class Standing:
         store: the node's, used from the event loop's thread only.
         terms: the swarm's.
         swarm_id: signature domain.
-        peer_id: own.
+        identity: own.
         parameters: of the model.
         sizes_K: elements of each chunk of an update.
     """
@@ -64,7 +72,7 @@ class Standing:
         store: Store,
         terms: Terms,
         swarm_id: bytes,
-        peer_id: str,
+        identity: Identity,
         parameters: int,
         sizes_K: Sequence[int],
     ) -> None:
@@ -72,73 +80,121 @@ class Standing:
         self._store = store
         self._terms = terms
         self._swarm_id = swarm_id
-        self._me = peer_id
+        self._me = peer_id = identity.peer_id
         self._chunk_bytes_K = [chunk_bytes(elems, terms.wire) for elems in sizes_K]
         self._heads = Heads(store)
         self._book = Book(store, rules_of(self._terms, parameters))
+        self._archive = Archive(store, swarm_id, peer_id, len(sizes_K))
+        self._folding = Folding(store, terms, identity, swarm_id, self._book, self._heads)
         self._number = 0
         """Of the newest head."""
-        self._booked = store.entry_rounds()
-        self._closed: dict[bytes, ClosedRound] = {}
-        """Recent rounds, by the head that they ended with."""
-        self._verdicts: dict[bytes, Signed[Verdict]] = {}
-        """On their work, by id: others may judge these in turn."""
-        self._to_come: list[Case] = []
-        """On rounds that are not closed here."""
-        self._account: tuple[RewardsPart, list[WhyPart]] | None = None
-        """Until something is booked."""
+        self._booked: set[int] = set()
+        """Rounds that have entries."""
+        self._held: set[bytes] = set()
+        """Heads whose rounds are booked."""
+        self._look_again()
+        self._missed: dict[bytes, int | None] = {}
+        """Heads whose rounds this node was not there to judge, with the last round in which verdicts on them
+        are heard; None until it stands where the others do."""
+        self._unbooked: list[Case] = []
+        """On rounds that have not closed here, or otherwise."""
+        self._page = Page(terms, peer_id, self._book, self._heads)
         store.set_fact(PARAMETERS, parameters.to_bytes(8, "big"))
 
     # After a restart
 
-    def restore(self, witness: Witness, cases: Iterable[Case]) -> None:
+    def restore(self, validator: Validator, cases: Iterable[Case]) -> None:
         """Put the stored table in place, with all evidence of rounds whose books are open.
 
         Who was late is not told by stored records (some had said that they go), so of absences only those in
         closed books come back.
         """
+        witness = validator.witness
         stored = self._store.fact(_BOOKS)
         if stored:
             witness.table = Reputation.reopened(self._terms.reputation, stored)
         for case in cases:
             witness.convicted(case)
             self.convicted(case)
-        for round_no in range(witness.table.round_no, max(self._heads.followed, default=-1) + 1):
+        followed = self._heads.followed
+        for round_no in range(witness.table.round_no, max(followed, default=-1) + 1):
             witness.began(round_no + 1)
-            for receipt in self._store.records("receipt", round_no):
-                for context in ("work", "liveness"):
-                    about = receipt.id
-                    witness.table.add(Evidence(receipt.signer, context, "accepted", round_no, about, about))
-            self._hear_again(witness, round_no)
+            if round_no in followed:
+                self._credit(followed[round_no], round_no, witness)
+                self._hear_again(followed[round_no], round_no, witness)
+        self._hold_again(validator.holdings)
+        missed = self._store.fact(_MISSED) or b""
+        self._missed = {missed[at : at + DIGEST_BYTES]: None for at in range(0, len(missed), DIGEST_BYTES)}
+        self._missed |= dict.fromkeys(list(followed.values())[-ROUNDS_KEPT:])
 
-    def _hear_again(self, witness: Witness, round_no: int) -> None:
-        """The verdicts on a round, as they were heard."""
+    def _credit(self, head: bytes, round_no: int, witness: Witness) -> None:
+        """Whose work a round took in, for the table."""
+        for signer, work in self._archive.accepted(head):
+            for context in ("work", "liveness"):
+                witness.table.add(Evidence(signer, context, "accepted", round_no, work, work))
+
+    def _hear_again(self, head: bytes, round_no: int, witness: Witness) -> None:
+        """The verdicts on a round, as they were heard; a crash may have come before they were booked."""
         on_record: dict[bytes, dict[str, Signed[Verdict]]] = {}
-        for stored in self._store.records(Verdict.KIND, round_no):
-            verdict = open_record(stored.wire, self._swarm_id, {Verdict.KIND: Verdict}, self._me)
+        for verdict in self._archive.verdicts(round_no, head):
             on_record.setdefault(verdict.body.target, {})[verdict.signer] = verdict
+            if round_no > max(self._heads.followed) - ROUNDS_KEPT:
+                self.judged(verdict)
         for beside in on_record.values():
             for verdict in beside.values():
                 witness.heard(verdict, beside)
+
+    def _hold_again(self, holdings: Holdings) -> None:
+        """What is stored about rounds of the followed chain is what neighbours compare."""
+        holdings.begin(max(self._heads.followed, default=-1) + 1)
+        holdings.leave_rounds()
+        for round_no, head in self._heads.followed.items():
+            if round_no >= holdings.since:
+                for name in self._archive.names(round_no, head):
+                    holdings.add(name, round_no)
+        self._folding.hold_again(holdings)
 
     def stand_on(self, certificate: Certificate) -> None:
         """The head from which the node goes on."""
         self._heads.adopt(certificate)
         self._number = certificate.head.number
-        self._account = None
-        to_come, self._to_come = self._to_come, []
-        for case in to_come:
+        self._try_again()
+
+    def _try_again(self) -> None:
+        """More rounds are known: cases on them can be booked."""
+        self._page.turn()
+        waiting, self._unbooked = self._unbooked, []
+        for case in waiting:
             self.convicted(case)
 
     # What happens
 
-    def adopted(self, effect: Adopt, witness: Witness | None) -> None:
+    def adopted(self, effect: Adopt, validator: Validator | None) -> None:
         """A head is final here: keep it, and book its round if this node was there."""
+        goes_on = effect.certificate.head.parent == self._heads.newest
         self.stand_on(effect.certificate)
+        known = {head: self._hears_until if until is None else until for head, until in self._missed.items()}
+        self._missed = {head: until for head, until in known.items() if until >= self._number}
         if effect.plan is not None:
             self._book_round(effect.certificate, effect.plan.commitments_N, effect.results)
-        if witness is not None and self._number % self._terms.reward.epoch_rounds == 0:
-            self._store.set_fact(_BOOKS, witness.table.closed_books())
+        if validator is None:
+            return
+        if not goes_on:
+            self._leave_branches()
+            self._hold_again(validator.holdings)
+        if self._folding.fold(self._number, validator.holdings):
+            self._look_again()
+        if self._number % self._terms.reward.epoch_rounds == 0:
+            self._store.set_fact(_BOOKS, validator.witness.table.closed_books())
+
+    def _leave_branches(self) -> None:
+        """Other rounds may be followed than before: nobody else has what those that were left are worth."""
+        if self._book.leave(self._heads.followed):
+            self._look_again()
+
+    def _look_again(self) -> None:
+        """Entries have gone: what is booked is what is left."""
+        self._booked, self._held = self._store.entry_rounds(), self._book.heads()
 
     def _book_round(
         self,
@@ -151,29 +207,25 @@ class Standing:
         except RemoteProtocolError as error:
             log.warning("round %d is not in the ledger: %s", certificate.head.number - 1, error.detail)
             return
-        self._closed[certificate.id] = closed
-        while len(self._closed) > ROUNDS_KEPT:
-            del self._closed[next(iter(self._closed))]
-        oldest = min(one.number for one in self._closed.values())
-        self._verdicts = {id_: one for id_, one in self._verdicts.items() if one.body.round >= oldest}
-        late = [one for one in commitments_N if one.id not in certificate.head.accepted]
+        self._take_in(closed)
+
+    def _take_in(self, closed: ClosedRound) -> None:
         with self._store.batch():
-            for record in (*results, *late):
-                self._store.add_record(
-                    StoredRecord(record.id, record.body.KIND, closed.number, record.signer, record.wire)
-                )
+            self._archive.keep(closed)
         self._add(round_entries(closed, self._chunk_bytes_K, self._terms.reward))
         self._booked.add(closed.number)
+        self._held.add(closed.certificate.id)
 
     def judged(self, verdict: Signed[Verdict]) -> None:
-        """A verdict is in."""
+        """A verdict is in: keep it, and book it if it is worth anything."""
+        self._archive.keep_verdict(verdict)
         body = verdict.body
-        closed = self._closed.get(body.base)
-        if closed is None or body.about == "reduction":
-            return  # looks at a chunk or two: not paid
-        if body.about == "work":
-            self._verdicts[verdict.id] = verdict
-        target = closed.by_id.get(body.target) or self._verdicts.get(body.target)
+        if body.about == "reduction" or self._heads.followed.get(body.round) != body.base:
+            return  # looks at a chunk or two, or at another branch: not paid
+        closed = self._archive.round(body.base)
+        if closed is None:
+            return
+        target = closed.by_id.get(body.target) or self._archive.verdict(body.target)
         if target is None:
             return
         try:
@@ -181,69 +233,141 @@ class Standing:
         except RemoteProtocolError as error:
             log.debug("a verdict of %s earns nothing: %s", verdict.signer, error.detail)
 
+    # What happened while this node was away
+
+    @property
+    def _hears_until(self) -> int:
+        return self._number + LATE_ROUNDS
+
+    def lacking(self, since: int) -> bytes | None:
+        """Id of the newest head whose round is not booked here, from a round on; None if all are."""
+        return self._heads.lacking(self._held, since)
+
+    def take_rounds(self, steps: Sequence[Step], validator: Validator) -> None:
+        """Book rounds that neighbours have shown, the newest first, as names along the followed chain."""
+        since = validator.holdings.since
+        steps = [step for step in steps if step.certificate.head.number >= since]
+        self._heads.learn(step.certificate for step in steps)
+        oldest = min((step.certificate.head.number for step in steps), default=0)
+        for round_no in range(oldest - ROUNDS_KEPT, oldest):  # of which it has not heard everything
+            if round_no in self._heads.followed:
+                self._missed[self._heads.followed[round_no]] = self._hears_until
+        for step in steps:
+            if step.closed is not None and step.closed.number >= since:
+                self._take_in(step.closed)
+                self._missed[step.certificate.id] = self._hears_until
+                self._credit(step.certificate.id, step.closed.number, validator.witness)
+        self._store.set_fact(_MISSED, b"".join(self._missed))
+        if self.lacking(since) is None:
+            self._leave_branches()
+        self._try_again()
+
+    def take_late(
+        self, records: Iterable[Signed[Body]], peer: str, validator: Validator
+    ) -> list[Case | RemoteProtocolError]:
+        """Take in summaries, and verdicts on rounds of the followed chain that are no longer judged.
+
+        Nobody holds the state any more from which such a verdict could be checked, so who has not audited
+        could say late that it has, without any risk. Hence who was there to judge a round hears more about it
+        only by members that were away themselves when its time was up: that costs them more than an audit
+        brings. Who was not there hears everything for LATE_ROUNDS, and from nobody its own verdicts.
+
+        Args:
+            records: verified.
+            peer: who shows them.
+            validator: the core.
+
+        Returns:
+            What they show about others: contradictions, and records that no honest key signs.
+        """
+        found: list[Case | RemoteProtocolError] = []
+        by_round: dict[tuple[int, bytes], list[Signed[Verdict]]] = {}
+        for record in records:
+            if isinstance(record.body, Verdict):
+                verdict = cast("Signed[Verdict]", record)
+                if self._hears(verdict, peer):
+                    by_round.setdefault((verdict.body.round, verdict.body.base), []).append(verdict)
+            elif isinstance(record.body, Summary):
+                fault = self._folding.take(cast("Signed[Summary]", record), validator.holdings)
+                if fault is not None:
+                    found.append(RemoteProtocolError(record.signer, "bad-summary", fault))
+        for (_, base), verdicts in sorted(by_round.items()):
+            found += self._judge_again(base, verdicts, validator)
+        return found
+
+    def _hears(self, verdict: Signed[Verdict], peer: str) -> bool:
+        """Whether a verdict that a neighbour shows late is looked at."""
+        body, followed = verdict.body, self._heads.followed
+        if followed.get(body.round) != body.base:
+            return False
+        if body.base in self._missed:
+            return verdict.signer != peer
+        time_up = followed.get(body.round + ROUNDS_KEPT)
+        return time_up is not None and verdict.signer not in self._archive.members(time_up)
+
+    def _judge_again(
+        self, head: bytes, verdicts: Iterable[Signed[Verdict]], validator: Validator
+    ) -> list[Case | RemoteProtocolError]:
+        closed = self._archive.round(head)
+        if closed is None:
+            return []
+        found: list[Case | RemoteProtocolError] = []
+        docket = self._archive.docket(closed)
+        for verdict in by_subject(verdicts):
+            try:
+                trial = docket.add(verdict)
+            except RemoteProtocolError as error:
+                found.append(error)
+                continue
+            except ContradictionError as error:
+                found.append(equivocation_case(*error.pair))
+                continue
+            if trial is not None:
+                self.judged(verdict)
+                validator.witness.heard(verdict, trial.verdicts)
+                validator.holdings.add(verdict.id, closed.number)
+        return found
+
+    def record(self, id_: bytes) -> bytes | None:
+        """A stored record, for a neighbour that lacks it."""
+        stored = self._store.record(id_)
+        return stored.wire if stored else None
+
+    def answer_rounds(self, wire: bytes, sender: str) -> bytes:
+        """Answer a neighbour that lacks rounds.
+
+        Raises:
+            RemoteProtocolError: reason `bad-round`.
+        """
+        return answer_question(wire, sender, self._archive.step)
+
     def convicted(self, case: Case) -> None:
         """A fault is proven. How many such entries there can be is bounded by `validator.MAX_CASES`.
 
         Who contradicts itself names any round. One far ahead would let all credits vest, so it has to wait.
+        So has one on a round that this node does not know, or that its chain has closed otherwise.
         """
-        if case.round_no >= self._number:
-            self._to_come.append(case)
-        else:
+        closed = self._heads.followed.get(case.round_no)
+        known = case.certificate is None or case.certificate.id == closed
+        if case.round_no < self._number and known:
             self._add([case_entry(case)])
+        else:
+            self._unbooked.append(case)
 
     def _add(self, entries: Iterable[Entry]) -> None:
         if self._book.add(entry.packed for entry in entries):
-            self._account = None
+            self._page.turn()
 
     # What a contributor sees
 
     def rewards(self) -> RewardsPart:
         """The node's own account."""
-        return self._fold()[0]
+        return self._page.rewards(self._number, self._booked)
 
     def why(self, table: Reputation) -> tuple[WhyPart, ...]:
         """The last changes of own credits, and of trust in this node as its own table has it."""
-        trust = [
-            WhyPart(
-                round=change.round_no,
-                change=f"{change.delta_micro / PPM:+.6f} trust",
-                cause=change.cause,
-                record=change.record.hex(),
-            )
-            for change in table.why(self._me)
-            if change.context == "work"
-        ]
-        both = sorted([*self._fold()[1], *trust], key=lambda part: -part.round)
-        return tuple(both[:WHY_KEPT])
+        return self._page.why(table, self._number, self._booked)
 
     def reputation(self, validator: Validator) -> ReputationPart:
         """Trust, in both directions."""
-        table, section = validator.witness.table, self._terms.reputation
-        can_replay = self._terms.data.mode == "shared" and self._terms.audit.rate > 0
-        rows = []
-        for peer, (trust, *_), bans, _ in table.table():
-            opinion = table.opinion(peer)
-            if peer == self._me or opinion is None:
-                continue
-            row = TrustPart(
-                peer=peer,
-                trust_ppm=trust,
-                vote=proposed(0, opinion, section) / WHOLE,
-                audit_rate=validator.rates.of("work", peer) if can_replay else 0.0,
-                bans=bans,
-                banned_until=opinion.banned_until or None,
-            )
-            rows.append(row)
-        of_me = self.opinions.of_me() if self.opinions else OfMePart()
-        return ReputationPart(of_me=of_me, table=tuple(rows))
-
-    def _fold(self) -> tuple[RewardsPart, list[WhyPart]]:
-        """Done again when something was booked, from the last snapshot."""
-        if self._account is None:
-            key, followed = raw_key(self._me), self._heads.followed
-            ledger = self._book.ledger(followed, (key, max(0, self._number - WHY_ROUNDS)))
-            missing = sum(
-                round_no not in followed or round_no not in self._booked for round_no in range(self._number)
-            )
-            self._account = account_of(ledger, key, self._number, missing), changes_of(ledger, self._number)
-        return self._account
+        return self._page.reputation(validator, self.opinions)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import cast
 
 from dhtnode.app.effects import TOPIC
+from dhtnode.app.gaps import Gaps
 from dhtnode.app.lookout import Lookout
 from dhtnode.driver import Driver
 from dhtnode.errors import RemoteProtocolError, TransportError
@@ -22,10 +23,9 @@ from dhtnode.records import Signed, open_record
 from training.chain import open_certificate
 from training.events import HeadOffered, Heard, RecordArrived
 from training.messages import KINDS
-from training.sync import MAX_SYNC_BYTES, open_sync_reply
-from validation.cases import Case, open_told
+from training.sync import MAX_SYNC_BYTES, Held, open_sync_reply
 from validation.evaluation import Evaluation
-from validation.events import CaseShown, NodeEffect, NodeEvent
+from validation.events import NodeEffect, NodeEvent
 from validation.messages import SPOKEN
 from validation.validator import Validator
 
@@ -45,10 +45,11 @@ class Talk:
 
     Args:
         network: started.
-        validator: the core; its `evidence` and rounds are what neighbours ask for.
+        validator: the core; its rounds are what neighbours ask for.
         driver: where events go.
         swarm_id: signature domain.
         blamed: told of a peer, a reason and a detail.
+        gaps: asks a neighbour whose evidence differs.
         lookout: hears evaluations, in private mode.
     """
 
@@ -59,6 +60,7 @@ class Talk:
         driver: Callable[[], Driver[NodeEvent, NodeEffect]],
         swarm_id: bytes,
         blamed: Blamed,
+        gaps: Gaps,
         lookout: Lookout | None,
     ) -> None:
         self.listens = False
@@ -68,12 +70,14 @@ class Talk:
         self._driver = driver
         self._swarm_id = swarm_id
         self._blamed = blamed
+        self._gaps = gaps
         self._lookout = lookout
         self._quota = Quota()
 
     async def serve(self) -> None:
         """Answer neighbours from now on."""
         await self._network.on_request(SYNC, MAX_SYNC_BYTES, self._answer)
+        await self._gaps.serve()
 
     async def listen(self, pause_s: float = 0.0) -> None:
         """Hear the others' gossip: after a restart only when they may take this node back."""
@@ -104,11 +108,9 @@ class Talk:
             post(Heard(peer))
             for record in reply.records:
                 post(RecordArrived(open_record(record, self._swarm_id, KINDS, peer), peer))
-            for shown in reply.evidence:
-                evidence = open_told(shown, self._swarm_id, peer)
-                post(CaseShown(evidence) if isinstance(evidence, Case) else RecordArrived(evidence, peer))
             if reply.certificate is not None:
                 post(HeadOffered(open_certificate(reply.certificate, self._swarm_id, peer)))
+            await self._gaps.fill(peer, Held(reply.since, reply.root))
         except TransportError as error:
             log.debug("no exchange with %s: %s", peer, error)
         except RemoteProtocolError as error:

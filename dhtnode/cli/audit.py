@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from rich.console import Console
@@ -19,7 +19,8 @@ from dhtnode.home import Home
 from dhtnode.manifest import Manifest
 from dhtnode.records import Signed, canonical, parse_canonical
 from dhtnode.store import Store, StoredRecord
-from validation.cases import CASE, MAX_CASE_BYTES, Case, open_evidence
+from validation.cases import CASE, MAX_CASE_BYTES, Case
+from validation.holdings import open_piece
 from validation.messages import NOT_SHOWN, Subject, Verdict
 
 HEADER, FORMAT = "dhtnode-audit", 1
@@ -205,7 +206,7 @@ def _opened(home: Home, record: StoredRecord) -> Evidence:
 
 def _open(wire: bytes, swarm_id: bytes, source: str) -> Evidence:
     try:
-        return open_evidence(wire, swarm_id, source)
+        return cast("Evidence", open_piece(wire, swarm_id, source, {Verdict.KIND: Verdict}))
     except RemoteProtocolError as error:
         raise ConfigError(
             f"{source} proves nothing: {error.reason}: {error.detail}; it was changed, or made up",

@@ -107,15 +107,20 @@ def _from_store(home: Home, manifest: Manifest, epoch: int) -> Export:
                 "wait, or export an epoch that has ended",
                 Exit.FAILED,
             )
-        booked = store.entry_rounds()
-        lacking = [number for number in range(end) if number not in followed or number not in booked]
-        if lacking:
+        book = Book(store, rules_of(manifest.terms, int.from_bytes(parameters, "big")))
+        if epoch < book.first_epoch:
             raise ConfigError(
-                f"this node was not there for {len(lacking)} rounds up to epoch {epoch}, the first is round "
-                f"{lacking[0]}, so its balances lack them; export from a node that was",
+                f"epoch {epoch} is folded away here, the first that is not is {book.first_epoch}; "
+                "export epochs sooner after they have ended",
                 Exit.FAILED,
             )
-        book = Book(store, rules_of(manifest.terms, int.from_bytes(parameters, "big")))
+        lacking = book.missing(followed, store.entry_rounds(), end)
+        if lacking:
+            raise ConfigError(
+                f"this node was not there for {lacking} rounds up to epoch {epoch}, "
+                "so its balances lack them; export from a node that was",
+                Exit.FAILED,
+            )
         balances = book.ledger(followed, last_epoch=epoch).balances(end)
         root = book.root(epoch)
     return make_export(manifest.swarm_id, epoch, reward, followed[end - 1], root, balances)

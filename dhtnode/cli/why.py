@@ -21,7 +21,6 @@ from dhtnode.store import Store, StoredRecord
 from rewards.entries import ROUND_BYTES, Kind, peer_of, unpacked
 from rewards.evidence import fault_of
 from rewards.heads import HEAD
-from rewards.receipts import open_receipt
 from training.chain import Certificate, open_certificate
 from training.messages import Commitment, Result
 from validation.cases import CASE, open_case
@@ -136,22 +135,23 @@ class _Reader:
 
     def _says(self, stored: StoredRecord) -> tuple[str, tuple[Ground, ...]]:
         match stored.kind:
-            case "receipt":
-                receipt = open_receipt(stored.wire, self._swarm_id)
-                head = Ground(_certified(receipt.certificate), receipt.certificate.id.hex(), here=True)
-                return f"{_worked(receipt.commitment)}; the round took it in", (head,)
             case Commitment.KIND:
                 work = open_record(stored.wire, self._swarm_id, {Commitment.KIND: Commitment})
-                head = self._closing(stored.round_no, work.body.base)
-                return f"{_worked(work)}; a part of it came too late for the round", (head,)
+                head, accepted = self._closing(stored.round_no, work.body.base)
+                took = (
+                    "the round took it in"
+                    if work.id in accepted
+                    else "a part of it came too late for the round"
+                )
+                return f"{_worked(work)}; {took}", (head,)
             case Result.KIND:
                 result = open_record(stored.wire, self._swarm_id, {Result.KIND: Result})
                 says = f"{result.signer} reduced part {result.body.part} of round {result.body.round}"
-                head = self._closing(stored.round_no, result.body.base)
+                head, _ = self._closing(stored.round_no, result.body.base)
                 return f"{says} from the work of {len(result.body.included)} members", (head,)
             case Verdict.KIND:
                 verdict = open_record(stored.wire, self._swarm_id, {Verdict.KIND: Verdict})
-                head = self._closing(stored.round_no, None, verdict.body.base)
+                head, _ = self._closing(stored.round_no, None, verdict.body.base)
                 return line_of(verdict), (self._judged(verdict), head)
             case _ if stored.kind == CASE:
                 case = open_case(stored.wire, self._swarm_id)
@@ -164,13 +164,16 @@ class _Reader:
                 certificate = open_certificate(stored.wire, self._swarm_id, "")
                 return _certified(certificate), ()
 
-    def _closing(self, round_no: int, base: bytes | None, id_: bytes = b"") -> Ground:
-        """The head that a round ended with: by the head before it, or by its own id."""
+    def _closing(
+        self, round_no: int, base: bytes | None, id_: bytes = b""
+    ) -> tuple[Ground, tuple[bytes, ...]]:
+        """The head that a round ended with, by the one before it or its own id; and whose work it took in."""
         for stored in self._store.records(HEAD, round_no + 1):
             certificate = open_certificate(stored.wire, self._swarm_id, "")
             if certificate.id == id_ or certificate.head.parent == base:
-                return Ground(_certified(certificate), certificate.id.hex(), here=True)
-        return Ground(f"the certified head of round {round_no}", id_.hex(), here=False)
+                ground = Ground(_certified(certificate), certificate.id.hex(), here=True)
+                return ground, certificate.head.accepted
+        return Ground(f"the certified head of round {round_no}", id_.hex(), here=False), ()
 
     def _judged(self, verdict: Signed[Verdict]) -> Ground:
         body = verdict.body

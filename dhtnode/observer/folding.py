@@ -8,7 +8,7 @@ record that no certified head leads to counts for nothing, whoever signed it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -22,10 +22,7 @@ from rewards.evidence import ClosedRound, case_entry, close_round, fault_of, rou
 from rewards.ledger import Ledger, rules_of
 from training.chain import Certificate
 from training.codec import chunk_bytes, chunk_sizes
-from training.events import Adopt, Plan
-from training.gathering import capped
 from training.messages import Commitment, Result
-from training.partition import partition
 from validation.cases import Case, equivocation_case
 from validation.docket import ContradictionError, Docket, Trial
 from validation.messages import Verdict
@@ -144,7 +141,8 @@ class Folding:
     def _hear(self, closed: ClosedRound) -> None:
         """The verdicts on a round: those on work before those on them, a look at a part before all of it."""
         docket = Docket()
-        docket.open(_adopted(closed, len(self._chunk_bytes_K)), len(self._chunk_bytes_K))
+        chunk_count = len(self._chunk_bytes_K)
+        docket.open(closed.adopted(chunk_count), chunk_count)
         heard: dict[bytes, Trial] = {}
         on_work: dict[bytes, Signed[Verdict]] = {}
         for verdict in sorted(self._said.get(closed.certificate.id, ()), key=_hearing_order):
@@ -206,19 +204,3 @@ def _round_of(case: Case) -> bytes | None:
 def _hearing_order(verdict: Signed[Verdict]) -> tuple[bool, bool, bytes]:
     body = verdict.body
     return body.about == "audit", body.role == "jury", verdict.id
-
-
-def _adopted(closed: ClosedRound, chunk_count: int) -> Adopt:
-    """A round as a node adopts it that has closed it itself."""
-    head, commitments_N = closed.certificate.head, closed.commitments_N
-    accepted = tuple(one for one in commitments_N if one.id in head.accepted)
-    bandwidths: Sequence[int] = capped([one.body.bandwidth for one in commitments_N])
-    plan = Plan(
-        round=closed.number,
-        base=head.parent,
-        roster=closed.results[0].body.roster,
-        commitments_N=commitments_N,
-        votes_N=head.votes,
-        ranges_N=tuple(partition(chunk_count, bandwidths)),
-    )
-    return Adopt(closed.certificate, accepted, plan, closed.results)

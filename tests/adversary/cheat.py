@@ -1,7 +1,7 @@
 """The real node with an attack in it: cheat.py ATTACK run SWARM.TOML ...
 
 It works as the attack does, see `attacks.py`, or reduces falsely, or judges as a dishonest judge
-does. Everything else it does as an honest node does.
+does, or spoils the ledger (`spoilers.py`). Everything else it does as an honest node does.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from tests.adversary.attacks import ATTACKS, WORK_ATTACKS
 from tests.adversary.crooked import CrookedTrainer
 from tests.adversary.judges import JUDGES
 from tests.adversary.reducers import miscounted
+from tests.adversary.spoilers import SPOILERS
 from training.inner import Trainer
 from training.tasks import Shard, Task
 from training.worker import Worker
@@ -61,8 +62,11 @@ if attack in ATTACKS | WORK_ATTACKS:
     train_falsely(attack)
 elif attack in JUDGES:
     judge_falsely(attack)
+elif attack in SPOILERS:
+    SPOILERS[attack]()
 elif attack == "false-reducer":
     reduce_falsely()
 else:
-    sys.exit(f"no attack {attack}: {', '.join((*ATTACKS, *WORK_ATTACKS, *JUDGES, 'false-reducer'))}")
+    known = (*ATTACKS, *WORK_ATTACKS, *JUDGES, *SPOILERS, "false-reducer")
+    sys.exit(f"no attack {attack}: {', '.join(known)}")
 main()

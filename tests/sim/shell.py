@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
 from dhtnode.records import Body, Signed, sign
+from dhtnode.store import Store
+from tests.sim.filling import Filling
 from tests.sim.judging import Judging, Opened
 from tests.sim.model import SHAPE, SIZES, SWARM, WIRE, boundary_digest, update_of, walk
 from training import codec, outer
@@ -59,7 +61,7 @@ from training.reduce import reduce_part
 from training.round import Phase
 from training.segments import boundaries_of, seal_all, segments_root
 from training.state import State, from_chunks
-from training.sync import open_sync_reply
+from training.sync import Held, open_sync_reply
 from validation.cases import Case
 from validation.commitment import find_fault
 from validation.entry import Entry, Gate, find_nonce
@@ -78,12 +80,14 @@ from validation.events import (
     Show,
 )
 from validation.lottery import Chain
+from validation.messages import Verdict
 from validation.regard import Reputed
 from validation.reputation import Opinion
 from validation.validator import Validator
 from validation.witness import Witness
 
 if TYPE_CHECKING:
+    from dhtnode.app.standing import Standing
     from tests.sim.world import World
 
 TICK_S = 0.25
@@ -108,6 +112,9 @@ class Disk:
     cases: dict[bytes, Case] = field(default_factory=dict)
     entries: dict[str, Signed[Entry]] = field(default_factory=dict)
     """Proofs of work, by who has shown them."""
+    verdicts: dict[bytes, Signed[Verdict]] = field(default_factory=dict)
+    store: Store | None = None
+    """What the ledger is made from, where the world keeps ledgers."""
     results: dict[bytes, list[bytes]] = field(default_factory=dict)
     """Results behind an outer step: on disk before the step is voted for."""
 
@@ -135,6 +142,8 @@ class Node:
         self.finished: str | None = None
         self.member: Member | None = None
         self.validator: Validator | None = None
+        self.standing: Standing | None = None
+        """Where the world keeps ledgers."""
         self.fuse: int | None = None
         """Effects until a crash that nobody sees coming."""
         self.twist: Callable[[Effect], list[Effect]] = lambda effect: [effect]
@@ -170,6 +179,7 @@ class Node:
         self._parts: dict[tuple[bytes, int, str], list[bytes]] = {}
         self._early_parts: list[tuple[bytes, int, Node, Contribution, Callable[[], None]]] = []
         self._halted: set[bytes] = set()
+        self.filling = Filling(self)
         self.judging = Judging(self)
 
     def __repr__(self) -> str:
@@ -224,6 +234,10 @@ class Node:
         self.member = Member(context, self.now_s)
         self.validator = Validator(self.member, witness, gate, chain, self.tolerance)
         self._pay()
+        if self.world.ledgers is not None:
+            self.disk.store = self.disk.store or self.world.ledgers.open(self.peer_id)
+            self.standing = self.world.ledgers.standing(self.disk.store, self.world.terms, self.identity)
+            self.standing.restore(self.validator, self.disk.cases.values())
         self.validator.remember(self.disk.cases.values())
         self.results.update(self.disk.results)
         genesis = self.world.genesis
@@ -236,6 +250,8 @@ class Node:
         if self.disk.heads:
             newest = self.disk.heads[-1]
             self.states[newest.head.state] = self.disk.states[newest.head.state]
+            if self.standing is not None:
+                self.standing.stand_on(newest)
             self.do(self.validator.resume(newest, own, self.now_s))
         else:
             self.member.remember(own)
@@ -250,7 +266,7 @@ class Node:
             nonce = find_nonce(SWARM, self.peer_id, bits, 0, 2**20)
             entries[self.peer_id] = sign(self.identity, SWARM, Entry(nonce=nonce or b""))
         for entry in entries.values():
-            self.validator.gate.on_entry(entry)
+            self.validator.admit(entry)
         self.validator.entry = entries.get(self.peer_id)
 
     def _opinion(self, peer: str) -> Opinion | None:
@@ -271,7 +287,7 @@ class Node:
     def _end(self) -> None:
         self.up = False
         self.life += 1
-        self.member = self.validator = None
+        self.member = self.validator = self.standing = None
 
     def later(self, delay_s: float, action: Callable[[], None]) -> None:
         """Do something unless the node has ended by then."""
@@ -335,10 +351,9 @@ class Node:
         self.on(Heard(other.peer_id))
         for record in reply.records:
             self.on(RecordArrived(self.world.opened(record), other.peer_id))
-        for shown in reply.evidence:
-            self.on(self.world.evidence(shown, other))
         if reply.certificate is not None:
             self.on(HeadOffered(self.world.certificate(reply.certificate, other)))
+        self.filling.fill(other, Held(reply.since, reply.root))
 
     # Effects
 
@@ -367,6 +382,8 @@ class Node:
             case FetchState(certificate):
                 self.later(self.world.state_s(), lambda: self._take_state(certificate))
             case Adopt(certificate, _):
+                if self.standing is not None:
+                    self.standing.adopted(effect, self.validator)
                 self._adopt(certificate)
             case AskPeer(peer):
                 if peer in self.world.peers:
@@ -378,14 +395,28 @@ class Node:
             case Declare(verdict):
                 self.world.broadcast(self, verdict.wire)
             case Judged(verdict):
-                self.world.witness.judged(verdict)
+                self._judged(verdict)
             case Convict(case):
                 self.disk.cases[case.id] = case
+                if self.standing is not None:
+                    self.standing.convicted(case)
                 self.world.witness.convicted(case)
             case Admit(entry):
                 self.disk.entries[entry.signer] = entry
             case Show(entry):
                 self.world.broadcast(self, entry.wire)
+
+    def stored(self, id_: bytes) -> bytes | None:
+        """A record that a neighbour lacks."""
+        verdict = self.disk.verdicts.get(id_)
+        return verdict.wire if verdict else self.standing.record(id_) if self.standing else None
+
+    def _judged(self, verdict: Signed[Verdict]) -> None:
+        if self.standing is None:
+            self.disk.verdicts[verdict.id] = verdict
+        else:
+            self.standing.judged(verdict)
+        self.world.witness.judged(verdict)
 
     def _publish(self, record: Signed[Body]) -> None:
         self.disk.journal.append(record)

@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -31,10 +31,12 @@ from training.events import RecordArrived
 from training.messages import Head
 from training.roster import ordered
 from training.state import State
-from validation.cases import Case, open_told
-from validation.events import CaseShown, NodeEvent
+from validation.events import NodeEvent
 from validation.messages import SPOKEN
 from validation.reputation import Opinion
+
+if TYPE_CHECKING:
+    from tests.sim.ledgers import Ledgers
 
 T = TypeVar("T")
 
@@ -95,6 +97,7 @@ class World:
         stall_s: after which a node may go on alone; by default it never does.
         people: number of the first identity; what is drawn by hashes follows from keys, not from the seed.
         reputation: the manifest's constants.
+        ledgers: where each node books what it sees; by default nobody does.
     """
 
     def __init__(
@@ -106,10 +109,12 @@ class World:
         stall_s: float = NEVER_S,
         people: int = 0,
         reputation: ReputationSection = CONSTANTS,
+        ledgers: Ledgers | None = None,
     ) -> None:
         self.rng = random.Random(seed)  # noqa: S311  repeatable
         self.now_s = 0.0
         self.weather = Weather()
+        self.ledgers = ledgers
         self.terms = terms_of(rounds, min_peers or nodes, stall_s, reputation)
         self.genesis = genesis_state()
         self.groups: list[set[int]] | None = None
@@ -131,7 +136,6 @@ class World:
         self.peers = {node.peer_id: node for node in self.nodes}
         self._trace = hashlib.sha256()
         self._opened: dict[bytes, Signed[Body]] = {}
-        self._evidence: dict[bytes, NodeEvent] = {}
         self._certificates: dict[bytes, Certificate] = {}
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._sequence = 0
@@ -216,15 +220,6 @@ class World:
         if wire not in self._certificates:
             self._certificates[wire] = open_certificate(wire, SWARM, sender.peer_id)
         return self._certificates[wire]
-
-    def evidence(self, wire: bytes, sender: Node) -> NodeEvent:
-        """The same for what a neighbour shows about others' work."""
-        if wire not in self._evidence:
-            shown = open_told(wire, SWARM, sender.peer_id)
-            self._evidence[wire] = (
-                CaseShown(shown) if isinstance(shown, Case) else RecordArrived(shown, sender.peer_id)
-            )
-        return self._evidence[wire]
 
     def by_id(self, peer_id: str) -> Node:
         return self.peers[peer_id]

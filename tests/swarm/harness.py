@@ -26,8 +26,11 @@ from dhtnode.home import Home
 from dhtnode.manifest import Manifest
 from dhtnode.status import Status
 from dhtnode.store import RoundSummary, Store
+from rewards.heads import HEAD
+from training.chain import open_certificate
 from training.data import builtin_text
 from training.inner import Trainer
+from training.messages import Commitment
 from training.rehearsal import rehearse
 from training.tasks import load_task
 
@@ -146,8 +149,11 @@ class Swarm:
         home = Home(self.folder / name)
         me = home.identity().peer_id
         with Store.open_reader(home.store_path) as store:
-            numbers = [summary.round_no for summary in store.rounds()]
-            return [number for number in numbers if store.records("receipt", number, me)]
+            own = {one.id for one in store.all_records(Commitment.KIND) if one.signer == me}
+            heads = {one.id: one.wire for one in store.all_records(HEAD)}
+        swarm_id = self.manifest.swarm_id
+        closed = [open_certificate(wire, swarm_id, me).head for wire in heads.values()]
+        return sorted(head.number - 1 for head in closed if own & set(head.accepted))
 
     # What tests wait for
 

@@ -114,12 +114,17 @@ class Stranger:
         return self.reply(None, (b"no record", *(wire[:-1] for wire in self.heard[-2:])))
 
     def reply(self, certificate: bytes | None, records: tuple[bytes, ...]) -> bytes:
-        reply = SyncReply(certificate=certificate, records=records, evidence=())
+        reply = SyncReply(certificate=certificate, records=records, since=0, root=bytes(32))
         return canonical(msgspec.to_builtins(reply, builtin_types=(bytes,)))
 
     async def answer(self, peer: str, payload: bytes) -> bytes:
         del peer, payload
         return next(self.replies)()
+
+    async def show(self, peer: str, payload: bytes) -> bytes:
+        """To who compares sets with it: the root that it names is nobody's."""
+        del peer, payload
+        return self.garbage()
 
     # Deeds
 
@@ -148,6 +153,8 @@ class Stranger:
         for endpoint, data in (
             ("sync", len(b"rubbish").to_bytes(4, "big") + b"rubbish"),
             ("sync", (2**31).to_bytes(4, "big")),
+            ("evidence", len(b"rubbish").to_bytes(4, "big") + b"rubbish"),
+            ("rounds", len(b"rubbish").to_bytes(4, "big") + b"rubbish"),
             ("part", (2**31).to_bytes(4, "big")),
             ("part", (40).to_bytes(4, "big") + os.urandom(40)),
             ("part", len(header).to_bytes(4, "big") + header),
@@ -186,6 +193,7 @@ async def main(key: str, manifest_path: str, address: str) -> None:
     stranger = Stranger(network, identity, manifest)
     await network.subscribe("records", lambda author, data: stranger.heard.append(data))
     await network.on_request("sync", MAX_SYNC_BYTES, stranger.answer)
+    await network.on_request("evidence", MAX_SYNC_BYTES, stranger.show)
     await serve_chunks(network.streams, Liar())
     print(network.addresses()[0], flush=True)
     for turn in itertools.count():

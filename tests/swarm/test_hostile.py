@@ -56,10 +56,12 @@ def test_a_stranger_that_sends_rubbish_everywhere(make_swarm: MakeSwarm, tmp_pat
     swarm.until_round(2)
     shutil.rmtree(data_cache())
     expected = {
+        "bad-antientropy",
         "bad-certificate",
         "bad-commitment",
         "bad-part",
         "bad-result",
+        "bad-round",
         "bad-signature",
         "bad-sync",
         "equivocation",

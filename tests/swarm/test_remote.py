@@ -140,7 +140,7 @@ async def liar(swarm: Swarm, key: Path, certificate: bytes, evidence: list[bytes
     network = await Network.start(NetworkConfig(swarm.manifest.swarm_id, daemon, check_instance=False))
 
     async def stands(_: str, __: bytes) -> bytes:
-        return canonical({"certificate": certificate, "records": [], "evidence": []})
+        return canonical({"certificate": certificate, "records": [], "since": 0, "root": bytes(32)})
 
     async def shows(_: str, __: bytes) -> bytes:
         nonlocal asked

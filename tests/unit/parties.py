@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -15,12 +16,16 @@ from dhtnode.records import Body, Signed, open_record, sign
 from training.chain import Certificate, found
 from training.events import Plan, Work
 from training.gathering import RoundContext
+from training.member import Member
 from training.messages import KINDS, Commitment, Head, Result, Roster, Vote
 from training.partition import partition
 from training.roster import ordered, quorum
 from training.segments import ONE_SEGMENT
 from validation.commitment import find_fault
+from validation.entry import Gate
 from validation.lottery import Chain
+from validation.validator import Validator
+from validation.witness import Witness
 
 SWARM = digest("swarm", "unit")
 CHUNKS = 8
@@ -149,3 +154,14 @@ def result_of(identity: Identity, plan: Plan, part: int, **changes: Any) -> Sign
 
 def over_the_wire(record: Signed[Body]) -> Signed[Body]:
     return open_record(record.wire, SWARM, KINDS, record.signer)
+
+
+def core(identity: Identity, swarm_terms: Terms) -> Validator:
+    """A node's core that has seen nothing yet."""
+    reputation = swarm_terms.reputation
+    return Validator(
+        Member(replace(context(identity), terms=swarm_terms), 0.0),
+        Witness(reputation, identity.peer_id),
+        Gate(reputation.entry_bits),
+        Chain(identity, SWARM),
+    )

@@ -13,10 +13,21 @@ from hypothesis import strategies as st
 from dhtnode.digest import digest
 from dhtnode.store import Store
 from rewards.book import Book, FoldedAwayError
-from rewards.entries import EntrySet, epoch_of, unpacked
+from rewards.entries import ANY_HEAD, EntrySet, epoch_of, unpacked
 from rewards.ledger import Ledger
 from rewards.snapshot import balances_digest
-from tests.unit.bookings import FOLLOWED, KEYS, ROUNDS, RULES, SECTION, case, fold, histories, work
+from tests.unit.bookings import (
+    FOLLOWED,
+    KEYS,
+    OTHER_BRANCH,
+    ROUNDS,
+    RULES,
+    SECTION,
+    case,
+    fold,
+    histories,
+    work,
+)
 
 EPOCH = SECTION.epoch_rounds
 STEADY = [work(round_no, who).packed for round_no in range(ROUNDS) for who in range(3)]
@@ -200,3 +211,33 @@ def test_what_can_not_be_told_any_more_is_not_made_up(store: Store) -> None:
         book.ledger(FOLLOWED, last_epoch=1)
     with pytest.raises(FoldedAwayError):
         book.ledger(FOLLOWED, watched=(KEYS[0], 2))
+
+
+def test_what_another_chain_has_closed_otherwise_goes(store: Store) -> None:
+    """And nothing else: rounds that are not known, and cases that count on any chain."""
+    book = Book(store, RULES)
+    astray = [work(round_no, 1, head=OTHER_BRANCH).packed for round_no in (5, 6)]
+    unknown = work(ROUNDS - 1, 2, head=OTHER_BRANCH).packed
+    outlaw = case(5, 0, head=ANY_HEAD).packed
+    book.add([*STEADY, outlaw, unknown])
+    book.ledger(FOLLOWED)
+    before = book.root()
+    book.add(astray)
+    followed = {round_no: head for round_no, head in FOLLOWED.items() if round_no < ROUNDS - 1}
+    assert book.root() != before
+    assert book.leave(followed) == 2
+    assert book.root() == before
+    assert book.heads() == {*FOLLOWED.values(), OTHER_BRANCH}
+    assert book.leave(followed) == 0
+
+
+def test_rounds_that_are_missing_are_counted_beyond_folding(store: Store) -> None:
+    book = Book(store, RULES)
+    book.add(one for one in STEADY if next(unpacked(one)).round != 2)
+    booked = store.entry_rounds()
+    assert book.missing(FOLLOWED, booked, ROUNDS) == 1
+    book.ledger(FOLLOWED)
+    assert book.fold_away(1, FOLLOWED)
+    assert book.first_round == 2 * EPOCH
+    assert book.missing(FOLLOWED, store.entry_rounds(), ROUNDS) == 1
+    assert book.missing(FOLLOWED, store.entry_rounds() - {20}, ROUNDS) == 2

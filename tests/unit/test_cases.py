@@ -28,8 +28,9 @@ from tests.unit.parties import (
 from training.chain import Certificate
 from training.events import Adopt
 from training.messages import Commitment
-from validation.cases import Case, equivocates, equivocation_case, majority_case, open_case, open_evidence
-from validation.docket import ContradictionError, Docket, Trial
+from validation.cases import Case, equivocates, equivocation_case, majority_case, open_case
+from validation.docket import ContradictionError, Docket, Trial, most_said
+from validation.holdings import open_piece
 from validation.lottery import Chain, sample
 from validation.messages import NOT_SHOWN, UNSEALED, Opening, Verdict
 from validation.showing import LOOKED_AT, looked_at, open_proof, proof, shows, shows_stranger
@@ -113,7 +114,7 @@ def test_a_case_is_checked_from_itself(case: Case) -> None:
     opened = open_case(case.wire, SWARM)
     assert (opened.charge, opened.guilty, opened.round_no) == (case.charge, case.guilty, 7)
     assert (opened.id, opened.judges, opened.text) == (case.id, case.judges, case.text)
-    assert open_evidence(case.wire, SWARM, "teller") == opened
+    assert open_piece(case.wire, SWARM, "teller") == opened
     assert case.guilty in case.text
 
 
@@ -367,8 +368,18 @@ def test_old_rounds_are_forgotten() -> None:
         later_work: list[Signed[Commitment]] = [commit(JUDGES[0], BEFORE, round=20 + number)]
         held.open(Adopt(certified(PEOPLE, later), tuple(later_work)), CHUNKS)
     assert held.trial(TARGET.id) is None
-    assert held.verdicts() == []
     assert not held.may_judge(HEAD.id, JUDGES[0].peer_id)
+
+
+def test_rounds_of_a_branch_that_was_left_are_judged_no_more() -> None:
+    held = docket()
+    held.add(FAILS[0])
+    held.follow(HEAD)
+    assert held.knows(HEAD.id)
+    held.follow(msgspec.structs.replace(HEAD, branch=digest("founded later"), since=HEAD.number))
+    assert held.knows(HEAD.id), "what the founder stood on"
+    held.follow(msgspec.structs.replace(HEAD, branch=digest("founded before"), since=HEAD.number - 1))
+    assert not held.knows(HEAD.id)
 
 
 def test_a_reduction_is_judged_as_work_is() -> None:
@@ -424,6 +435,18 @@ def test_who_has_looked_at_some_of_a_part_has_acquitted_nobody() -> None:
         open_case(framed.wire, SWARM)
 
 
+def test_a_look_and_the_whole_are_both_taken_in_whichever_comes_first() -> None:
+    """Or two nodes that have heard the same would hold different sets."""
+    look, whole = on_part(OTHERS[0], "pass"), on_whole(OTHERS[0], "pass")
+    for first, second in ((look, whole), (whole, look)):
+        held = docket()
+        trial = held.add(first)
+        assert trial is not None
+        assert held.add(second) is trial
+        assert (trial.verdicts, trial.looks) == ({look.signer: whole}, {look.signer: look})
+        assert held.add(first) is held.add(second) is None, "each counts once"
+
+
 def test_who_has_looked_at_some_of_a_part_refutes_no_accuser() -> None:
     held = docket()
     for one in [on_part(OTHERS[0]), *(on_part(judge, "pass") for judge in OTHERS[1:4])]:
@@ -447,6 +470,36 @@ def test_an_audit_is_judged_by_those_who_have_the_same_device() -> None:
     other = msgspec.structs.replace(on_audit(JUDGES[3], PASSES[0]).body, device="cpu/other")
     with pytest.raises(RemoteProtocolError, match="another device"):
         held.add(sign(JUDGES[3], SWARM, other))
+
+
+def test_who_says_ever_more_about_one_round_is_not_heard_any_more() -> None:
+    """Who is in league could judge each other's verdicts without end; what is held of it is bounded."""
+    crowd = people(24)
+    before = head_of(crowd)
+    plan = plan_of(crowd, before)
+    work = [commit(someone, before) for someone in crowd]
+    head = head_of(crowd, number=8, parent=before.id, accepted=tuple(one.id for one in work))
+    held, flooder = Docket(), crowd[0]
+    held.open(Adopt(certified(crowd, head), tuple(work), plan), CHUNKS)
+    said = [
+        verdict(judge, "pass", base=head.id, target=one.id, worker=one.signer)
+        for judge in crowd
+        for one in work
+        if judge.peer_id != one.signer
+    ]
+    for one in said:
+        held.add(one)
+    most, heard, refused = most_said(len(crowd)), len(crowd) - 1, 0
+    for one in (one for one in said if one.signer != flooder.peer_id):
+        more = msgspec.structs.replace(on_audit(flooder, one, "pass").body, base=head.id)
+        try:
+            heard += held.add(sign(flooder, SWARM, more)) is not None
+        except RemoteProtocolError as error:
+            assert (error.peer, error.reason) == (flooder.peer_id, "flood")  # noqa: PT017
+            refused += 1
+    assert (heard, refused) == (most, len(said) - most)
+    assert not held.may_say_more(certified(crowd, head), flooder.peer_id)
+    assert held.may_say_more(certified(crowd, head), crowd[1].peer_id)
 
 
 def test_a_verdict_on_an_audit_that_is_not_known_is_left_to_the_neighbours() -> None:

@@ -30,7 +30,6 @@ from rewards.disclosure import (
     question,
 )
 from rewards.heads import HEAD
-from rewards.receipts import receipts_of
 from tests.unit.outsiders import HISTORY, PEOPLE, records_of
 from tests.unit.parties import SWARM
 from tests.unit.rounds import passed
@@ -131,12 +130,8 @@ def test_a_node_shows_what_its_ledger_rests_on(store: Store) -> None:
     for adopted in HISTORY[:3]:
         head = adopted.certificate.head
         keep(store, HEAD, adopted.certificate, head.number, head.founder)
-        for receipt in receipts_of(adopted.certificate, adopted.accepted):
-            commitment = receipt.commitment
-            stored = StoredRecord(
-                commitment.id, "receipt", commitment.body.round, receipt.worker, receipt.wire
-            )
-            store.add_record(stored)
+        for work in adopted.accepted:
+            keep(store, "commitment", work, work.body.round, work.signer)
         for result in adopted.results:
             keep(store, "result", result, result.body.round, result.signer)
     keep(store, "verdict", verdict, verdict.body.round, verdict.signer)

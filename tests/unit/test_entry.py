@@ -16,7 +16,7 @@ from dhtnode.records import Body, Signed, open_record, sign
 from dhtnode.reputation import ReputationSection
 from tests.unit.parties import SWARM, ids, people, person
 from validation import entry
-from validation.entry import Entry, Gate, find_nonce, is_paid, zero_bits
+from validation.entry import Entry, Gate, entry_name, find_nonce, is_paid, zero_bits
 from validation.voucher import Voucher, Vouchers
 
 BITS = 8
@@ -45,14 +45,16 @@ def voucher(newcomer: Identity, by: Identity = MEMBER, **changes: Any) -> Signed
 
 def test_work_opens_the_gate_and_less_work_does_not() -> None:
     opened = Gate(BITS)
-    assert opened.on_entry(paid(NEWCOMERS[0])) is None
+    assert opened.find_fault(paid(NEWCOMERS[0])) is None
+    assert not opened.may_enter(NEWCOMERS[0].peer_id)
+    opened.let_in(NEWCOMERS[0].peer_id, paid(NEWCOMERS[0]))
     assert opened.may_enter(NEWCOMERS[0].peer_id)
     lazy = next(
         Entry(nonce=bytes([number] * 8))
         for number in range(256)
         if zero_bits(SWARM, NEWCOMERS[1].peer_id, bytes([number] * 8)) < BITS
     )
-    assert "of 8 bits" in str(opened.on_entry(sign(NEWCOMERS[1], SWARM, lazy)))
+    assert "of 8 bits" in str(opened.find_fault(sign(NEWCOMERS[1], SWARM, lazy)))
     assert not opened.may_enter(NEWCOMERS[1].peer_id)
 
 
@@ -73,13 +75,13 @@ def test_without_a_price_everybody_may_come() -> None:
     assert Gate(0).may_enter(NEWCOMERS[0].peer_id)
 
 
-def test_neighbours_are_told_of_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entry, "SHOWN", 2)
+def test_neighbours_are_shown_what_a_key_has_shown_first() -> None:
     opened = Gate(BITS)
-    entries = [paid(newcomer) for newcomer in NEWCOMERS[:3]]
-    for one in [*entries, entries[0]]:
-        assert opened.on_entry(one) is None
-    assert list(opened.shown().values()) == [one.wire for one in entries[1:]]
+    first, again = paid(NEWCOMERS[0]), paid(NEWCOMERS[0], bits=12)
+    for one in (first, again):
+        opened.let_in(one.signer, one)
+    assert opened.shown(entry_name(first.signer)) == first
+    assert opened.shown(entry_name(NEWCOMERS[1].peer_id)) is None
 
 
 def test_a_member_answers_for_a_newcomer() -> None:
@@ -131,8 +133,8 @@ def test_after_probation_nobody_answers_for_a_newcomer() -> None:
 def test_the_gate_remembers_a_bounded_crowd(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entry, "MAX_PAID", 3)
     opened = Gate(BITS)
-    for newcomer in NEWCOMERS[:4]:
-        opened.on_entry(paid(newcomer))
+    gone = [opened.let_in(newcomer.peer_id, paid(newcomer)) for newcomer in NEWCOMERS[:4]]
+    assert gone == [None, None, None, NEWCOMERS[0].peer_id]
     assert [opened.may_enter(peer) for peer in ids(NEWCOMERS[:4])] == [False, True, True, True]
 
 

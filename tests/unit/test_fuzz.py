@@ -29,9 +29,9 @@ from training.messages import Leave, Promise, Proposal, Ready
 from training.pool import RecordPool
 from training.sync import open_sync_reply, open_sync_request, sync_reply, sync_request
 from validation.appraisal import Appraisal, open_appraisal
-from validation.cases import open_evidence
 from validation.evaluation import Evaluation
 from validation.exhibits import open_question, question
+from validation.holdings import open_piece
 from validation.messages import SPOKEN, UNSEALED, Opening
 from validation.reopening import open_wanted, wanted
 
@@ -74,7 +74,7 @@ def signed_messages() -> list[tuple[bytes, Open]]:
         return open_certificate(wire, SWARM, "peer")
 
     def evidence(wire: bytes) -> object:
-        return open_evidence(wire, SWARM, "peer")
+        return open_piece(wire, SWARM, "peer")
 
     def asked_record(wire: bytes) -> object:
         return open_record(wire, SWARM, {Opening.KIND: Opening}, "peer")
@@ -103,14 +103,12 @@ def signed_messages() -> list[tuple[bytes, Open]]:
 def plain_messages() -> list[tuple[bytes, Open]]:
     """Valid bytes that nobody signs, and what opens them."""
     values = np.random.default_rng(1).standard_normal(256).astype(np.float32)
-    asking = sync_request(HEAD, pool(), [case.id for case in CASES])
+    asking = sync_request(HEAD, pool())
     auditor = PEOPLE[1]
     showing = question(opening(auditor, digest("mine")), TARGET.signer, (1, 5))
     accusation = verdict(PEOPLE[2], segment=1)
     disputing = wanted(opening(auditor, UNSEALED), accusation)
-    cases = {case.id: case.wire for case in CASES}
-    answer = sync_reply(open_sync_request(sync_request(HEAD, None), ""), CERTIFICATE.wire, [pool()], cases)
-
+    answer = sync_reply(open_sync_request(sync_request(HEAD, None), ""), CERTIFICATE.wire, [pool()])
     asked = disclosure.question(disclosure.START)
     evidence = disclosure.page(disclosure.START, lambda _: {CERTIFICATE.id: CERTIFICATE.wire}, 0)
 

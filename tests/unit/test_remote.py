@@ -61,7 +61,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def standing(store: Store, adopted: Sequence[Adopt]) -> Standing:
     """A node that went through all this."""
-    node = Standing(*(store, TERMS, SWARM, ME.peer_id), parameters=PARAMETERS, sizes_K=[256] * CHUNKS)
+    node = Standing(*(store, TERMS, SWARM, ME), parameters=PARAMETERS, sizes_K=[256] * CHUNKS)
     for one in adopted:
         node.adopted(one, None)
     return node

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from dhtnode.app.standing import WHY_KEPT, Standing
+from dhtnode.app.page import WHY_KEPT
+from dhtnode.app.standing import LATE_ROUNDS, Standing
 from dhtnode.digest import digest
+from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
 from dhtnode.manifest import AuditSection, Terms
+from dhtnode.records import Signed
 from dhtnode.reward import RewardSection
 from dhtnode.store import Store, StoredRecord
 from rewards.book import Book
 from rewards.ledger import rules_of
-from tests.unit.parties import CHUNKS, SWARM, commit, people, terms
+from rewards.rounds import Step, open_answer, question_for
+from tests.unit.parties import CHUNKS, SWARM, commit, core, people, terms
 from tests.unit.rounds import fetched, history, next_round, passed
+from training.chain import found
 from training.events import Adopt
-from validation.cases import equivocation_case
+from training.messages import Commitment
+from validation.cases import Case, equivocation_case
+from validation.docket import ROUNDS_KEPT
+from validation.messages import Verdict
+from validation.validator import Validator
 from validation.witness import Witness
 
 PEOPLE = people(4)
@@ -47,7 +56,7 @@ def store(stores: list[Store]) -> Store:
 
 def standing(store: Store, me: Identity = ME, swarm_terms: Terms = TERMS) -> Standing:
     return Standing(
-        *(store, swarm_terms, SWARM, me.peer_id),
+        *(store, swarm_terms, SWARM, me),
         parameters=PARAMETERS,
         sizes_K=[256] * CHUNKS,
     )
@@ -62,6 +71,11 @@ def went_through(store: Store, *adopted: Adopt, **how: Any) -> Standing:
 
 def root(store: Store) -> bytes:
     return Book(store, rules_of(TERMS, PARAMETERS)).root()
+
+
+def fresh_core(me: Identity = ME) -> Validator:
+    """The judging core of a node that has just started."""
+    return core(me, TERMS)
 
 
 def witness_of(*adopted: Adopt) -> Witness:
@@ -199,32 +213,163 @@ def test_reasons_are_few_and_the_newest_come_first(store: Store) -> None:
 
 
 def test_the_table_comes_back(store: Store) -> None:
-    one, before = standing(store), Witness(TERMS.reputation, ME.peer_id)
+    one, before = standing(store), fresh_core()
     for effect in HISTORY:
-        before.adopted(effect, set())
+        before.witness.adopted(effect, set())
         one.adopted(effect, before)
-        with store.batch():
-            for work in effect.accepted:
-                _keep(store, "receipt", work)
-    closed = HISTORY[-1]
-    verdict = passed(ME, closed, next(work for work in closed.accepted if work.signer == WORKER.peer_id))
-    before.heard(verdict, {ME.peer_id: verdict})
-    _keep(store, "verdict", verdict)
-    after = Witness(TERMS.reputation, ME.peer_id)
+    verdict = passed(ME, HISTORY[-1], work_of(HISTORY[-1], WORKER))
+    before.witness.heard(verdict, {ME.peer_id: verdict})
+    _keep(store, verdict)
+    after = fresh_core()
     standing(store).restore(after, [])
-    assert after.table.table() == before.table.table()
-    assert after.table.round_no == before.table.round_no
+    assert after.witness.table.table() == before.witness.table.table()
+    assert after.witness.table.round_no == before.witness.table.round_no
 
 
 def test_cases_come_back_too(store: Store) -> None:
     went_through(store, *HISTORY)
     head = HISTORY[5].certificate.head
     case = equivocation_case(commit(WORKER, head), commit(WORKER, head, tokens=1))
-    after, again = Witness(TERMS.reputation, ME.peer_id), standing(store)
+    after, again = fresh_core(), standing(store)
     again.restore(after, [case])
-    assert after.table.trust(WORKER.peer_id, "work") == 0
+    assert after.witness.table.trust(WORKER.peer_id, "work") == 0
     assert again.rewards() == went_through(store, *HISTORY).rewards(), "it is not this node that is guilty"
 
 
-def _keep(store: Store, kind: str, record: Any) -> None:
-    store.add_record(StoredRecord(record.id, kind, record.body.round, record.signer, record.wire))
+def test_a_verdict_that_was_kept_but_not_booked_is_booked_after_the_restart(stores: list[Store]) -> None:
+    verdict = passed(OTHER, HISTORY[-1], work_of(HISTORY[-1], WORKER))
+    went_through(stores[0], *HISTORY).judged(verdict)
+    went_through(stores[1], *HISTORY)
+    _keep(stores[1], verdict)
+    assert root(stores[0]) != root(stores[1])
+    standing(stores[1]).restore(fresh_core(), [])
+    assert root(stores[0]) == root(stores[1])
+
+
+# What happened while the node was away
+
+
+def steps_of(shower: Standing, head: bytes) -> list[Step]:
+    """What a neighbour shows that was there."""
+    return open_answer(shower.answer_rounds(question_for(head), "asker"), head, SWARM, "shower")
+
+
+def test_rounds_that_were_missed_are_booked_from_what_a_neighbour_shows(stores: list[Store]) -> None:
+    there = went_through(stores[0], *HISTORY)
+    away = went_through(stores[1], *HISTORY[:3], *map(fetched, HISTORY[4:6]), HISTORY[6])
+    head = away.lacking(0)
+    assert head == HISTORY[5].certificate.id, "the newest that it has not closed itself"
+    away.take_rounds(steps_of(there, head), fresh_core())
+    assert away.lacking(0) is None
+    assert away.rewards() == there.rewards()
+    assert root(stores[0]) == root(stores[1])
+
+
+def test_a_newcomer_asks_for_nothing_that_is_too_old(stores: list[Store]) -> None:
+    newcomer = went_through(stores[1], HISTORY[6])
+    assert newcomer.lacking(6) is None
+    assert newcomer.lacking(3) == HISTORY[5].certificate.id
+
+
+def returned(stores: list[Store]) -> tuple[Standing, Standing, Validator]:
+    """Who was there, and who has fetched the rounds from it that it had missed."""
+    there = went_through(stores[0], *HISTORY)
+    away, validator = went_through(stores[1], *HISTORY[:3], *map(fetched, HISTORY[4:])), fresh_core()
+    while (head := away.lacking(0)) is not None:
+        away.take_rounds(steps_of(there, head), validator)
+    return there, away, validator
+
+
+def test_verdicts_that_come_late_are_held_against_the_same_rules(stores: list[Store]) -> None:
+    there, away, validator = returned(stores)
+    good = passed(OTHER, HISTORY[4], work_of(HISTORY[4], WORKER))
+    there.judged(good)
+    bad = passed(OTHER, HISTORY[4], work_of(HISTORY[4], LATE), preimage=digest("not its own"))
+    elsewhere = passed(OTHER, HISTORY[4], work_of(HISTORY[4], LATE), base=digest("another branch"))
+    found = away.take_late([bad, elsewhere, good], ME.peer_id, validator)
+    assert [type(one) for one in found] == [RemoteProtocolError]
+    assert (found[0].peer, found[0].reason) == (OTHER.peer_id, "bad-verdict")  # type: ignore[union-attr]
+    assert root(stores[0]) == root(stores[1])
+    assert list(validator.holdings.tree) == [good.id]
+
+
+def test_who_contradicts_itself_late_is_guilty_all_the_same(stores: list[Store]) -> None:
+    _, away, validator = returned(stores)
+    work = work_of(HISTORY[4], WORKER)
+    assert away.take_late([passed(OTHER, HISTORY[4], work)], ME.peer_id, validator) == []
+    false = passed(OTHER, HISTORY[4], work, outcome="fail")
+    (case,) = away.take_late([false], ME.peer_id, validator)
+    assert isinstance(case, Case)
+    assert (case.charge, case.guilty) == ("equivocation", OTHER.peer_id)
+
+
+def test_who_says_late_that_it_has_audited_is_not_paid(stores: list[Store]) -> None:
+    """Nobody could check it any more."""
+    there, away, validator = returned(stores)
+    before = root(stores[0])
+    late = passed(OTHER, HISTORY[4], work_of(HISTORY[4], WORKER))
+    assert there.take_late([late], ME.peer_id, validator) == []
+    assert root(stores[0]) == before, "who was there hears no more of it"
+    assert away.take_late([late], OTHER.peer_id, validator) == []
+    assert root(stores[1]) == before, "who was not hears it from others"
+    for effect in more_rounds(HISTORY[-1], LATE_ROUNDS + 1):
+        away.adopted(effect, validator)
+    now = root(stores[1])
+    assert away.take_late([late], ME.peer_id, validator) == []
+    assert root(stores[1]) == now, "for some rounds"
+
+
+def test_who_was_cut_off_may_have_spoken_in_time(store: Store) -> None:
+    """It was not in the round in which the time was up, and that costs more than an audit brings."""
+    one, validator = standing(store), fresh_core()
+    rounds = [*HISTORY[:4], *more_rounds(HISTORY[3], ROUNDS_KEPT - 1, PEOPLE)]
+    rounds += more_rounds(rounds[-1], 2, [ME, WORKER, LATE])
+    for effect in rounds:
+        one.adopted(effect, validator)
+    before = root(store)
+    present = passed(WORKER, HISTORY[3], work_of(HISTORY[3], LATE))
+    assert one.take_late([present], ME.peer_id, validator) == []
+    assert root(store) == before
+    cut_off = passed(OTHER, HISTORY[3], work_of(HISTORY[3], WORKER))
+    assert one.take_late([cut_off], OTHER.peer_id, validator) == []
+    assert root(store) != before
+
+
+def test_who_was_killed_hears_what_was_said_meanwhile(stores: list[Store]) -> None:
+    there = went_through(stores[0], *HISTORY)
+    late = passed(OTHER, HISTORY[6], work_of(HISTORY[6], WORKER))
+    there.judged(late)
+    went_through(stores[1], *HISTORY)
+    again, validator = standing(stores[1]), fresh_core()
+    again.restore(validator, [])
+    assert again.take_late([late], ME.peer_id, validator) == []
+    assert root(stores[0]) == root(stores[1])
+
+
+def more_rounds(after: Adopt, count: int, persons: Sequence[Identity] = PEOPLE) -> list[Adopt]:
+    rounds = [after]
+    for _ in range(count):
+        rounds.append(next_round(rounds[-1].certificate.head, persons))
+    return rounds[1:]
+
+
+def test_what_a_left_branch_was_worth_is_in_nobodys_root(stores: list[Store]) -> None:
+    went_through(stores[0], *HISTORY)
+    alone = Adopt(found(ME, SWARM, HISTORY[2].certificate.head, b""), ())
+    astray = next_round(alone.certificate.head, PEOPLE[:1])
+    one, validator = standing(stores[1]), fresh_core()
+    for effect in (*HISTORY[:3], alone, astray, fetched(HISTORY[5]), HISTORY[6]):
+        one.adopted(effect, validator)
+    there = standing(stores[0])
+    while (head := one.lacking(0)) is not None:
+        one.take_rounds(steps_of(there, head), validator)
+    assert root(stores[0]) == root(stores[1])
+
+
+def work_of(closed: Adopt, worker: Identity) -> Signed[Commitment]:
+    return next(work for work in closed.accepted if work.signer == worker.peer_id)
+
+
+def _keep(store: Store, verdict: Signed[Verdict]) -> None:
+    kept = StoredRecord(verdict.id, "verdict", verdict.body.round, verdict.signer, verdict.wire)
+    store.add_record(kept)

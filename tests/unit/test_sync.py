@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dhtnode.digest import digest
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.records import canonical, sign
 from tests.unit.parties import SWARM, certified, commit, head_of, people
@@ -16,8 +17,8 @@ from training.chain import MAX_CERTIFICATE_BYTES, NOTHING
 from training.messages import Proposal, Vote
 from training.pool import MAX_RECORDS, PREFIX_BYTES, RecordPool
 from training.sync import (
-    MAX_EVIDENCE,
     MAX_SYNC_BYTES,
+    Held,
     open_sync_reply,
     open_sync_request,
     sync_reply,
@@ -60,15 +61,7 @@ def test_records_of_another_head_are_not_told() -> None:
 
 def test_the_fullest_pool_fits_into_a_question() -> None:
     have = [number.to_bytes(PREFIX_BYTES, "big") for number in range(MAX_RECORDS)]
-    frame = canonical(
-        {
-            "head": bytes(32),
-            "number": 2**62,
-            "tokens": 2**62,
-            "have": have,
-            "evidence": [bytes(PREFIX_BYTES)] * MAX_EVIDENCE,
-        }
-    )
+    frame = canonical({"head": bytes(32), "number": 2**62, "tokens": 2**62, "have": have})
     assert len(frame) <= MAX_SYNC_BYTES
     assert len(open_sync_request(frame, "asker").have) == MAX_RECORDS
 
@@ -113,7 +106,6 @@ GOOD: dict[str, Any] = {
     "number": 7,
     "tokens": 7,
     "have": [bytes(PREFIX_BYTES)],
-    "evidence": [bytes(PREFIX_BYTES)],
 }
 
 
@@ -129,8 +121,6 @@ GOOD: dict[str, Any] = {
         {"have": [bytes(PREFIX_BYTES + 1)]},
         {"have": [7]},
         {"have": [bytes(PREFIX_BYTES)] * (MAX_RECORDS + 1)},
-        {"evidence": [bytes(32)]},
-        {"evidence": [bytes(PREFIX_BYTES)] * (MAX_EVIDENCE + 1)},
         {"more": 1},
     ],
     ids=lambda changes: str(next(iter(changes.items())))[:24],
@@ -142,23 +132,36 @@ def test_a_malformed_question(changes: dict[str, Any]) -> None:
     assert (caught.value.peer, caught.value.reason) == ("asker", "bad-sync")
 
 
+HELD: dict[str, Any] = {"certificate": None, "records": [], "since": 512, "root": bytes(32)}
+
+
 @pytest.mark.parametrize(
     "reply",
     [
         {"certificate": None},
-        {"certificate": 7, "records": []},
-        {"certificate": bytes(MAX_CERTIFICATE_BYTES + 1), "records": []},
-        {"certificate": None, "records": ["text"]},
-        {"certificate": None, "records": [b""] * 5000},
-        {"certificate": None, "records": [], "more": 1},
-        [None, []],
+        {**HELD, "certificate": 7},
+        {**HELD, "certificate": bytes(MAX_CERTIFICATE_BYTES + 1)},
+        {**HELD, "records": ["text"]},
+        {**HELD, "records": [b""] * 5000},
+        {**HELD, "since": -1},
+        {**HELD, "root": bytes(31)},
+        {**HELD, "more": 1},
+        [None, [], 0, bytes(32)],
     ],
-    ids=["lacks", "number", "long", "text", "many", "more", "list"],
+    ids=["lacks", "number", "long", "text", "many", "before", "short", "more", "list"],
 )
 def test_a_malformed_answer(reply: Any) -> None:
+    assert open_sync_reply(canonical(HELD), "teller").since == 512
     with pytest.raises(RemoteProtocolError) as caught:
         open_sync_reply(canonical(reply), "teller")
     assert (caught.value.peer, caught.value.reason) == ("teller", "bad-sync")
+
+
+def test_an_answer_names_all_else_that_is_held() -> None:
+    question = open_sync_request(sync_request(HEAD, None), "asker")
+    held = Held(512, digest("root"))
+    answer = open_sync_reply(sync_reply(question, None, [], held), "teller")
+    assert (answer.since, answer.root) == held
 
 
 @settings(max_examples=200, deadline=None)

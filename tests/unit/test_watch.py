@@ -113,7 +113,8 @@ class Played:
 
 
 def shown(certificate: Certificate | None, records: tuple[bytes, ...] = ()) -> bytes:
-    reply = SyncReply(certificate=certificate.wire if certificate else None, records=records, evidence=())
+    wire = certificate.wire if certificate else None
+    reply = SyncReply(certificate=wire, records=records, since=0, root=bytes(32))
     return canonical(msgspec.to_builtins(reply, builtin_types=(bytes,)))
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dhtnode.digest import digest
 from dhtnode.store import Store
 from rewards.book import Book, FoldedAwayError
-from rewards.entries import ANY_HEAD, EntrySet, epoch_of, unpacked
+from rewards.entries import ANY_HEAD, EntrySet, Kind, epoch_of, unpacked
 from rewards.ledger import Ledger
 from rewards.snapshot import balances_digest
 from tests.unit.bookings import (
@@ -26,6 +26,7 @@ from tests.unit.bookings import (
     case,
     fold,
     histories,
+    reduction,
     work,
 )
 
@@ -233,11 +234,11 @@ def test_what_another_chain_has_closed_otherwise_goes(store: Store) -> None:
 
 def test_rounds_that_are_missing_are_counted_beyond_folding(store: Store) -> None:
     book = Book(store, RULES)
-    book.add(one for one in STEADY if next(unpacked(one)).round != 2)
-    booked = store.entry_rounds()
+    book.add(reduction(round_no, 0).packed for round_no in range(ROUNDS) if round_no != 2)
+    booked = store.entry_rounds(Kind.REDUCTION)
     assert book.missing(FOLLOWED, booked, ROUNDS) == 1
     book.ledger(FOLLOWED)
     assert book.fold_away(1, FOLLOWED)
     assert book.first_round == 2 * EPOCH
-    assert book.missing(FOLLOWED, store.entry_rounds(), ROUNDS) == 1
-    assert book.missing(FOLLOWED, store.entry_rounds() - {20}, ROUNDS) == 2
+    assert book.missing(FOLLOWED, store.entry_rounds(Kind.REDUCTION), ROUNDS) == 1
+    assert book.missing(FOLLOWED, store.entry_rounds(Kind.REDUCTION) - {20}, ROUNDS) == 2

@@ -17,7 +17,7 @@ from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
 from dhtnode.records import Body, Signed, sign
 from tests.unit.parties import SWARM, WORK, by_id, commit, context, head_of, ids, people, roster_of
-from training.gathering import MAX_SHARE, Gathering, capped, shares
+from training.gathering import Gathering
 from training.messages import (
     MAX_MEMBERS,
     WHOLE,
@@ -34,6 +34,7 @@ from training.messages import (
     value_digest,
 )
 from training.pace import Pace
+from training.partition import MAX_SHARE, capped, shares
 from training.pool import RecordPool
 from training.regard import Halves, Peers, Regard
 from training.roster import ordered

@@ -7,15 +7,17 @@ here; what they are made of is tested in `test_standing`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from dhtnode.amendments import Amendment, Setting
-from dhtnode.manifest import DataSection, Terms
+from dhtnode.manifest import AuditSection, DataSection, Terms
 from dhtnode.reward import PPM, RewardSection
 from rewards.entries import raw_key
 from rewards.governance import Ballot
+from tests.sim.ledgers import Ledgers
 from tests.sim.shell import Node
 from tests.sim.world import World
 
@@ -148,6 +150,43 @@ def test_a_node_that_starts_again_plays_by_what_was_adopted(seed: int) -> None:
     world.run_until(world.done, 600)
     assert len(world.heads()) == 1
     moves_in(world, EFFECT)
+
+
+@pytest.mark.parametrize("seed", SEEDS[:2])
+def test_who_was_away_while_a_price_changed_books_each_round_by_its_own(seed: int, tmp_path: Path) -> None:
+    world = World(seed, 4, 100, ledgers=Ledgers(tmp_path))
+    world.terms = short_epochs(world.terms)
+    reward = msgspec.structs.replace(world.terms.reward, vesting_rounds=2)
+    world.terms = msgspec.structs.replace(world.terms, reward=reward, audit=AuditSection(rate=0.5))
+    own(world, [1_000] * 4)
+    world.start()
+    world.run_until(lambda: world.all_at(2), 60)
+    amendment = propose(world, change=Setting(key="reward.reduce_micro", value="1000000000"))
+    vote(world, amendment, 1, 2)
+    away, others = world.nodes[3], world.nodes[:3]
+    away.crash()
+    world.run_until(lambda: world.all_at(EFFECT - 1, others), 600)
+    usual = max(map(reduced, others))
+    world.run_until(lambda: world.all_at(EFFECT + 4, others), 600)
+    assert min(map(reduced, others)) > 100 * usual > 0
+    away.start()
+    world.run_until(lambda: world.all_at(EFFECT + 6), 600)
+    world.run_until(lambda: len({str(shares(node)) for node in world.nodes}) == 1, 600)
+    assert shares(away)
+    assert away.floor.in_force.adopted == (amendment,)
+
+
+def reduced(node: Node) -> int:
+    """What a node has earned by reducing, by its own ledger."""
+    assert node.standing is not None
+    return node.standing.rewards().by_term["reduction"]
+
+
+def shares(node: Node) -> dict[str, str]:
+    """The table that the node writes beside its newest state."""
+    assert node.standing is not None
+    assert node.head is not None
+    return node.standing.notes(node.head)
 
 
 # What does not change anything

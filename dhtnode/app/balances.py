@@ -63,6 +63,8 @@ class Balances:
         """Until something is booked."""
         self._vested: dict[int, Mapping[bytes, int] | None] = {}
         """The same, by round."""
+        self._amended: tuple[tuple[bytes, ...], tuple[int, ...]] = (), ()
+        """What the rules are made of: what was adopted, and the rounds in which it has changed something."""
         self.book = Book(store, self._made_rules())
         self.look_again()
 
@@ -71,7 +73,9 @@ class Balances:
     def stand_on(self, number: int) -> None:
         """The newest head has this number."""
         self.number = number
-        if tuple(start for start, _ in self.book.rules.later) != self._in_force.changes(number - 1):
+        amended = self._amended
+        self._amended = self._in_force.adopted, self._in_force.changes(number - 1)
+        if self._amended != amended:
             self.book.rules = self._made_rules()
         self.turn()
 

@@ -9,17 +9,20 @@ from typing import Any
 import msgspec
 import pytest
 
+from dhtnode.amendments import Amendment, Setting
+from dhtnode.app.balances import Balances
 from dhtnode.app.page import WHY_KEPT
 from dhtnode.app.standing import LATE_ROUNDS, Standing
 from dhtnode.digest import digest
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
 from dhtnode.manifest import AuditSection, Terms
-from dhtnode.records import Signed
+from dhtnode.records import Signed, sign
 from dhtnode.reward import RewardSection
 from dhtnode.store import Store, StoredRecord
 from rewards.book import Book
 from rewards.entries import raw_key
+from rewards.heads import Heads
 from rewards.ledger import rules_of
 from rewards.ownership import read_table
 from rewards.rounds import Step, open_answer, question_for
@@ -397,6 +400,20 @@ def test_a_ledger_that_lacks_rounds_writes_no_table_and_has_no_vote_to_weigh(sto
     assert one.notes(HISTORY[6].certificate) == {}
     assert one.vested_before(6) is None
     assert one.vested_before(2) is not None
+
+
+def test_another_chain_is_booked_by_the_prices_that_it_has_adopted(store: Store) -> None:
+    """Also where both chains change the same one in the same round."""
+    in_force = TermsInForce(TERMS)
+    balances = Balances(store, in_force, SWARM, PARAMETERS, ME.peer_id, Heads(store))
+    for price in (5, 7):
+        change = Setting(key="reward.reduce_micro", value=str(price))
+        amendment = sign(ME, SWARM, Amendment(round=0, effect=90, changes=(change,), why=""))
+        in_force.learn(amendment)
+        in_force.stand_on((amendment.id,), 91)
+        balances.stand_on(91)
+        assert balances.book.rules.at(90).section.reduce_micro == price
+        assert balances.book.rules.at(89).section == TERMS.reward
 
 
 def test_votes_weigh_what_had_vested_when_the_last_epoch_ended(store: Store) -> None:

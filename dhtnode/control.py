@@ -1,7 +1,8 @@
 """The running node's ear on its own machine: a Unix socket in the home, for its owner only.
 
-One request is one line of JSON, `{"command": "status"}`, and so is the answer: `{"ok": RESULT}` or
-`{"error": "one line"}`. A connection may ask several times. Which commands exist is up to the node.
+One request is one line of JSON, `{"command": "status"}`, with `"options"` for commands that have some, and so
+is the answer: `{"ok": RESULT}` or `{"error": "one line"}`. A connection may ask several times. Which commands
+exist is up to the node.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import socket
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -22,13 +24,13 @@ from dhtnode.files import disk_errors
 
 log = logging.getLogger(__name__)
 
-MOST_REQUEST_BYTES = 4096
+MOST_REQUEST_BYTES = 16 * 1024
 MOST_ANSWER_BYTES = 16 * 2**20
 _LONGEST_ADDRESS = 100
 """Unix socket addresses hold 107 bytes on Linux and 103 on macOS."""
 
-Handler = Callable[[], Awaitable[object]]
-"""Answers one command with something that msgspec can write as JSON."""
+Handler = Callable[..., Awaitable[object]]
+"""Answers one command with something that msgspec can write as JSON. Options come by name, as text."""
 
 
 class NotRunningError(DhtnodeError):
@@ -37,6 +39,7 @@ class NotRunningError(DhtnodeError):
 
 class Request(msgspec.Struct, frozen=True):
     command: str
+    options: dict[str, str] = {}
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -99,13 +102,17 @@ async def _answer(line: bytes, handlers: Mapping[str, Handler]) -> Answer:
     if handler is None:
         return Answer(error=f"no command {request.command!r}; there are {', '.join(sorted(handlers))}")
     try:
-        return Answer(ok=msgspec.Raw(msgspec.json.encode(await handler())))
+        return Answer(ok=msgspec.Raw(msgspec.json.encode(await handler(**request.options))))
+    except DhtnodeError as error:
+        return Answer(error=str(error))
     except Exception as error:  # a question must never end the node
         log.exception("control command %s failed", request.command)
         return Answer(error=f"{type(error).__name__}: {error}")
 
 
-def ask(path: Path, command: str, timeout_s: float = 5.0) -> bytes:
+def ask(
+    path: Path, command: str, timeout_s: float = 5.0, options: Mapping[str, str] = MappingProxyType({})
+) -> bytes:
     """Send one command to the node behind `path` and return its result as JSON.
 
     Raises:
@@ -118,7 +125,7 @@ def ask(path: Path, command: str, timeout_s: float = 5.0) -> bytes:
         try:
             with short_path(path) as address:
                 client.connect(str(address))
-            client.sendall(msgspec.json.encode(Request(command)) + b"\n")
+            client.sendall(msgspec.json.encode(Request(command, dict(options))) + b"\n")
             line = _read_line(client)
         except TimeoutError as error:
             raise ConfigError(

@@ -31,6 +31,8 @@ class Exit(IntEnum):
     """Port in use, no peer answers, the daemon does not start, the identity runs elsewhere."""
     DISK = 7
     """No space, or the disk refuses to write."""
+    TERMS = 8
+    """The swarm has adopted terms that this version can't play by."""
 
 
 class DhtnodeError(Exception):

@@ -252,6 +252,11 @@ def _signed_form(terms: Terms) -> bytes:
     return canonical(["dhtnode/manifest", _exact(msgspec.to_builtins(terms))])
 
 
+def terms_digest(terms: Terms) -> bytes:
+    """32 bytes that are equal on two nodes which play by the same terms."""
+    return digest("terms", _signed_form(terms))
+
+
 def _exact(value: Any) -> Any:
     """Floats as hexadecimal text, in a map that no option can be: signed bytes hold no floats."""
     if isinstance(value, float):

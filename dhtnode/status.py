@@ -25,6 +25,19 @@ class SwarmPart(Part, frozen=True, kw_only=True):
     name: str
 
 
+class TermsPart(Part, frozen=True, kw_only=True):
+    """What the swarm's members have agreed on: the manifest, and the amendments adopted since."""
+
+    digest: str = ""
+    """Of the terms in force, hex: equal on all members in the same round."""
+    since_round: int = 0
+    """First round under them; 0: the manifest's."""
+    amendments: tuple[str, ...] = ()
+    """Ids of all that were adopted, hex, in order; `dhtnode proposals` shows them."""
+    next_round: int | None = None
+    """In which an adopted one takes effect next."""
+
+
 class PeerPart(Part, frozen=True, kw_only=True):
     """Another member, as this node sees it."""
 
@@ -282,6 +295,7 @@ class Status(Part, frozen=True, kw_only=True):
     pid: int | None = None
     uptime_s: float = 0.0
     swarm: SwarmPart
+    terms: TermsPart = TermsPart()
     peer_id: str
     addresses: tuple[str, ...] = ()
     """Multiaddrs with /p2p/ at which others can dial this node."""

@@ -253,9 +253,11 @@ class Store:
         rows = self._read("SELECT packed FROM entry WHERE packed >= ? AND packed < ?", start, end)
         return b"".join(packed for (packed,) in rows)
 
-    def entry_rounds(self) -> set[int]:
-        """Rounds that have entries."""
-        rows = self._read("SELECT DISTINCT substr(packed, 1, 8) FROM entry")
+    def entry_rounds(self, kind: int) -> set[int]:
+        """Rounds that have entries of a kind."""
+        rows = self._read(
+            "SELECT DISTINCT substr(packed, 1, 8) FROM entry WHERE substr(packed, 9, 1) = ?", bytes([kind])
+        )
         return {int.from_bytes(round_no, "big") for (round_no,) in rows}
 
     def set_epoch(self, epoch: StoredEpoch) -> None:

@@ -17,9 +17,10 @@ ownership.py   vested credits as shares of a million, each of which its owner ca
 export.py      an epoch's balances as a signed file
 statement.py   a member's account as the status document has it
 disclosure.py  what is shown to anybody who asks what balances rest on
-governance.py  how members change the constants
+governance.py  how members change the constants: amendments, ballots, what they weigh
+stored.py      the terms in force, from a store
 
 From a record to a share: `evidence` makes entries, `book` keeps them, `ledger` folds them with `formula`
 and `stake`, `ownership` and `export` show what has come out. The constants are the manifest's, in
-`dhtnode/reward.py`. All but `book.py` and `heads.py` is pure.
+`dhtnode/reward.py`. All but `book.py`, `heads.py` and `stored.py` is pure.
 """

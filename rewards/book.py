@@ -50,8 +50,9 @@ class Book:
     """
 
     def __init__(self, store: Store, rules: Rules) -> None:
+        self.rules = rules
+        """Whoever learns of an amendment or of a shard puts others here."""
         self._store = store
-        self._rules = rules
         self._epoch_rounds = rules.section.epoch_rounds
 
     def add(self, entries: Iterable[bytes]) -> int:
@@ -88,6 +89,13 @@ class Book:
             self._store.set_epoch(StoredEpoch(epoch, None, None, None))
         if changed:
             self._store.forget_snapshots_from(min(changed))
+
+    def work_out_again(self, round_no: int) -> None:
+        """Rules have changed that hold from a round on: the snapshots from there on are not true any more.
+
+        But for those before which all is folded away.
+        """
+        self._store.forget_snapshots_from(max(self.first_epoch, round_no // self._epoch_rounds))
 
     def root(self, last_epoch: int = LAST) -> bytes:
         """Of all entries up to an epoch: equal on two nodes that hold the same."""
@@ -173,7 +181,7 @@ class Book:
             return False
         self.root(epoch)  # the digests of all these epochs are on the disk afterwards
         end = (epoch + 1) * self._epoch_rounds
-        lacked = self.missing(followed, self._store.entry_rounds(), end)
+        lacked = self.missing(followed, self._store.entry_rounds(Kind.REDUCTION), end)
         with self._store.batch():
             self._store.set_fact(_LACKED, lacked.to_bytes(8, "big"))
             self._store.fold_entries_away(end.to_bytes(ROUND_BYTES, "big"), epoch)
@@ -187,10 +195,10 @@ class Book:
         for place in reversed(range(len(epochs))):
             kept = self._store.epoch(epochs[place])
             if kept and kept.snapshot and kept.head == followed.get(self._last_round(kept.number)):
-                return decode_ledger(kept.snapshot, self._rules, watched), place + 1
+                return decode_ledger(kept.snapshot, self.rules, watched), place + 1
         if self.first_epoch:
             raise FoldedAwayError(f"epochs before {self.first_epoch} are folded away")
-        return Ledger(self._rules, watched), 0
+        return Ledger(self.rules, watched), 0
 
     def _keep_snapshot(self, epoch: int, ledger: Ledger, head: bytes) -> None:
         """Remember the ledger at the end of an epoch, if the head of each round with entries so far is known.

@@ -4,7 +4,8 @@ Records come in one order, by round and then by id, so a reader goes on after th
 a page needs no memory of who has read what. Pages are unsigned: each record in them speaks for itself. What
 a page leaves out can't be seen from it; a reader asks several members and takes the union.
 
-Certified heads, commitments, results, verdicts and cases are shown, of rounds that have begun.
+Certified heads, commitments, results, verdicts, cases, amendments and registrations of data are shown, of
+rounds that have begun.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
+from dhtnode.amendments import Amendment
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.records import Body, Count, Digest, Signed, canonical, open_record, parse_canonical
+from rewards.data import Registration
 from training.chain import Certificate, open_certificate
 from training.messages import Commitment, Result
 from validation.cases import Case, open_case
@@ -32,7 +35,9 @@ _OVERHEAD_BYTES = 8
 _FRAME_BYTES = 128
 _CERTIFICATE_START, _CASE_START = b"\x92", b"\x93"
 """Lists of two and three in msgpack; a record is one of four."""
-_KINDS: dict[str, type[Body]] = {kind.KIND: kind for kind in (Commitment, Result, Verdict)}
+_KINDS: dict[str, type[Body]] = {
+    kind.KIND: kind for kind in (Commitment, Result, Verdict, Amendment, Registration)
+}
 
 Shown = Certificate | Case | Signed[Body]
 

@@ -27,9 +27,8 @@ from rewards.entries import ANY_HEAD, NOBODY, Entry, Kind, raw_key
 from rewards.formula import quality_ppm
 from training.chain import Certificate
 from training.events import Adopt, Plan
-from training.gathering import shares
 from training.messages import Commitment, Head, Result, Roster, encode_value, value_digest
-from training.partition import partition
+from training.partition import partition, shares
 from validation.cases import Case, fits
 from validation.lottery import obliged, opens
 from validation.messages import Verdict
@@ -57,14 +56,16 @@ class ClosedRound:
             chunk_count: of a whole update.
         """
         head, ids_N = self.certificate.head, tuple(one.id for one in self.commitments_N)
+        roster = Roster(commitments=ids_N, votes=head.votes, amendments=head.amendments)
         offered = [commitment.body.bandwidth for commitment in self.commitments_N]
         return Plan(
             round=self.number,
             base=head.parent,
-            roster=value_digest(encode_value(Roster(commitments=ids_N, votes=head.votes))),
+            roster=value_digest(encode_value(roster)),
             commitments_N=self.commitments_N,
             votes_N=head.votes,
             ranges_N=tuple(partition(chunk_count, shares(offered, head.votes))),
+            amendments=head.amendments,
         )
 
     def adopted(self, chunk_count: int) -> Adopt:
@@ -234,7 +235,9 @@ def _round_fault(
     if tuple(result.id for result in results) != head.results or not results:
         return "the results are not those that it names"
     ids_N = tuple(one.id for one in commitments_N)
-    roster = value_digest(encode_value(Roster(commitments=ids_N, votes=head.votes)))
+    roster = value_digest(
+        encode_value(Roster(commitments=ids_N, votes=head.votes, amendments=head.amendments))
+    )
     if any(result.body.roster != roster for result in results):
         return "the roster was another"
     everywhere = set(range(len(commitments_N))).intersection(*(one.body.included for one in results))

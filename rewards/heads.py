@@ -105,6 +105,12 @@ def _place(head: Head) -> _Place:
     return _Place(head.number, head.since, head.parent, head.branch)
 
 
+def newest_head(store: Store) -> Head | None:
+    """That which the node of a store stands on; None before its first."""
+    kept = store.record(store.fact(_NEWEST) or NOTHING)
+    return _head(kept.wire) if kept else None
+
+
 def _head(wire: bytes) -> Head:
     """Of an own certificate; its votes were checked when it came."""
     packed: list[Any] = msgpack.unpackb(wire)

@@ -11,7 +11,8 @@ fold is then done again from the last snapshot before it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dhtnode.manifest import Terms
@@ -29,6 +30,7 @@ from rewards.formula import (
     uptime_ppm,
 )
 from rewards.stake import Stake
+from training.in_force import TermsInForce
 
 COMPUTE, DATA, AUDIT, REDUCTION = range(len(TERMS))
 _CASE, _WORK, _AUDIT, _REDUCTION = map(int, (Kind.CASE, Kind.WORK, Kind.AUDIT, Kind.REDUCTION))
@@ -45,11 +47,39 @@ class Rules:
     audit_rate_ppm: int
     registry: Registry = NO_DATA
     """Who owns which data."""
+    later: tuple[tuple[int, Rules], ...] = ()
+    """Amended ones, each with the first round that it holds for, in order."""
+
+    def at(self, round_no: int) -> Rules:
+        """Those by which a round is booked."""
+        return next((rules for start, rules in reversed(self.later) if start <= round_no), self)
 
 
 def rules_of(terms: Terms, parameters: int, registry: Registry = NO_DATA) -> Rules:
     """The rules of a swarm; `parameters` of its model."""
     return Rules(terms.reward, parameters, round(terms.audit.rate * PPM), registry)
+
+
+def rules_in_force(
+    in_force: TermsInForce,
+    round_no: int,
+    parameters: int,
+    registry_of: Callable[[RewardSection], Registry] = lambda section: NO_DATA,
+) -> Rules:
+    """The same with what amendments have changed up to a round.
+
+    Args:
+        in_force: the swarm's terms.
+        round_no: later changes are left out.
+        parameters: of the model.
+        registry_of: the shards, under a section's bounds of rarity.
+    """
+
+    def rules(terms: Terms) -> Rules:
+        return rules_of(terms, parameters, registry_of(terms.reward))
+
+    later = tuple((start, rules(in_force.at(start))) for start in in_force.changes(round_no))
+    return dataclasses.replace(rules(in_force.manifest), later=later)
 
 
 class Ledger:
@@ -132,7 +162,7 @@ class _Round:
     def __init__(self, ledger: Ledger, number: int) -> None:
         self.number = number
         self._ledger = ledger
-        self._rules = ledger.rules
+        self._rules = ledger.rules.at(number)
         section = self._rules.section
         self._epoch = number // section.epoch_rounds
         self._early = early_ppm(self._epoch, section.early_epochs)

@@ -1,8 +1,9 @@
 """Who owns how much: vested credits as shares of a million, in a table under one Merkle root.
 
-The table is the same on every node, so its root can be written beside a state and signed by whoever
-signs for that. A member that keeps its own row and the way to the root can show its share to anybody
-who has the root: without the table, without the ledger, without a network.
+The table is the same on every node with the same entries. It and its root are written beside each state on
+the disk (`noted`), and an export has them with signatures. A member that keeps its own row and the way to
+the root can show its share to anybody who has the root: without the table, without the ledger, without a
+network.
 """
 
 from __future__ import annotations
@@ -22,6 +23,19 @@ from rewards.tree import audit_path, root_of_path, tree_root
 
 MAX_PATH = 40
 MAX_PROOF_BYTES = 2048
+
+
+ROOT, TABLE = "ownership_root", "ownership"
+"""Names of the notes in a checkpoint."""
+
+
+class _Note(msgspec.Struct, frozen=True):
+    """A table as text."""
+
+    round: int
+    head: str
+    rows: tuple[tuple[str, int, int], ...]
+    """Key, vested micro-credits and share of each owner."""
 
 
 class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -93,6 +107,42 @@ def ownership(balances: Iterable[Balance], swarm_id: bytes, round_no: int, head:
             for key in sorted(vested)
         )
     )
+
+
+def noted(table: Table) -> dict[str, str]:
+    """A table as text that is written beside a state; nothing if nobody owns anything."""
+    if not table.rows:
+        return {}
+    rows = [(row.key.hex(), row.vested, row.share_ppm) for row in table.rows]
+    note = _Note(round=table.rows[0].round, head=table.rows[0].head.hex(), rows=tuple(rows))
+    return {ROOT: table.root.hex(), TABLE: msgspec.json.encode(note).decode()}
+
+
+def read_table(notes: Mapping[str, str], swarm_id: bytes) -> Table | None:
+    """The table among what is written beside a state; None if there is none.
+
+    Raises:
+        ValueError: it is damaged: its root is not the one that stands beside it.
+    """
+    if TABLE not in notes:
+        return None
+    note = msgspec.json.decode(notes[TABLE], type=_Note)
+    head = bytes.fromhex(note.head)
+    rows = (
+        Row(
+            swarm_id=swarm_id,
+            round=note.round,
+            head=head,
+            key=bytes.fromhex(key),
+            vested=vested,
+            share_ppm=ppm,
+        )
+        for key, vested, ppm in note.rows
+    )
+    table = Table(tuple(rows))
+    if table.root.hex() != notes.get(ROOT):
+        raise ValueError("the table of shares does not have the root that stands beside it")
+    return table
 
 
 def shares_ppm(vested: Mapping[bytes, int]) -> dict[bytes, int]:

@@ -27,6 +27,7 @@ from dhtnode.store import Store  # noqa: E402
 from tests.unit.parties import CHUNKS, SWARM, core, people, terms  # noqa: E402
 from tests.unit.rounds import founding, next_round, passed  # noqa: E402
 from training.events import Adopt  # noqa: E402
+from training.in_force import TermsInForce  # noqa: E402
 from validation.epochs import Row, Summary  # noqa: E402
 
 YEAR_S = 365 * 24 * 3600
@@ -88,7 +89,9 @@ def _played(members: int, audits: int, epoch: int, epochs: int) -> list[int]:
     sizes = []
     with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder) / "node.db") as store:
         standing = Standing(
-            *(store, swarm_terms, SWARM, persons[0]), parameters=10**7, sizes_K=[256] * CHUNKS
+            *(store, TermsInForce(swarm_terms), SWARM, persons[0]),
+            parameters=10**7,
+            sizes_K=[256] * CHUNKS,
         )
 
         def go(closed: Adopt) -> None:

@@ -66,6 +66,7 @@ def found(identity: Identity, swarm_id: bytes, parent: Head | None, state: bytes
         tokens=parent.tokens if parent else 0,
         accepted=(),
         results=(),
+        amendments=parent.amendments if parent else (),
     )
     vote = Vote(round=number, base=parent_id, step="found", view=0, value=head.id)
     return Certificate(head, (sign(identity, swarm_id, vote),))
@@ -125,6 +126,7 @@ def _fault(head: Head, votes: tuple[Signed[Vote], ...]) -> str | None:
     if founding:
         alone = head.members == (head.founder,) and head.since == head.number
         alone = alone and not head.results and not head.accepted
+        alone = alone and not (head.parent == NOTHING and head.amendments)
         named = head.branch == branch_id(head.parent, head.founder)
         return None if alone and named else "not a founding"
     if len({vote.signer for vote in votes}) < quorum(head.electors):

@@ -7,7 +7,9 @@ trained on.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -24,8 +26,13 @@ class DamagedCheckpointError(DhtnodeError):
     """The file is not what was written. The node takes the state from its peers instead."""
 
 
-def save_checkpoint(path: Path, state: State) -> None:
+def save_checkpoint(path: Path, state: State, notes: Mapping[str, str] = MappingProxyType({})) -> None:
     """Replace the checkpoint at `path`, or leave it untouched.
+
+    Args:
+        path: of the file.
+        state: what is in it.
+        notes: written beside the state for whoever reads the file; the digest does not cover them.
 
     Raises:
         ConfigError: DISK (7) without space, HOME (5) where the folder can't be written.
@@ -36,9 +43,23 @@ def save_checkpoint(path: Path, state: State) -> None:
         "swarm_id": state.swarm_id.hex(),
         "round": str(state.round_no),
         "digest": state.digest.hex(),
+        **notes,
     }
     with replacing(path) as draft:
         draft.write_bytes(save({name: tensor for name, tensor in tensors.items() if tensor.size}, metadata))
+
+
+def read_notes(path: Path) -> dict[str, str]:
+    """All that is written beside the state.
+
+    Raises:
+        DamagedCheckpointError: this is no checkpoint.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise DamagedCheckpointError(f"{path} is damaged or no checkpoint: {error}") from error
 
 
 def load_checkpoint(path: Path, swarm_id: bytes, shape: Shape) -> State | None:

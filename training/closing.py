@@ -161,9 +161,10 @@ class Closing:
         return Certificate(head, decision.votes) if self.leads_to(head) else None
 
     def leads_to(self, head: Head) -> bool:
-        """Whether a head is one of this roster: the same members, with the same votes."""
-        ours = (self._head.number + 1, self._head.id, self.plan.members, self.plan.votes_N)
-        return (head.number, head.parent, head.members, head.votes) == ours
+        """Whether a head is one of this roster: the same members, votes and amendments."""
+        plan = self.plan
+        ours = (self._head.number + 1, self._head.id, plan.members, plan.votes_N, plan.amendments)
+        return (head.number, head.parent, head.members, head.votes, head.amendments) == ours
 
     def reached(self, head: Head) -> bool:
         """Whether our own outer step led to this head's state."""
@@ -208,6 +209,7 @@ class Closing:
             tokens=self._head.tokens + sum(counted),
             accepted=tuple(commitment.id for commitment in accepted),
             results=tuple(result.id for result in results),
+            amendments=self.plan.amendments,
         )
 
     def _acceptable(self, value: bytes) -> bool:

@@ -40,6 +40,10 @@ class LearnedDeadline:
         self._samples_s: deque[float] = deque(maxlen=WINDOW)
         self._backoff = 1
 
+    def settle(self, slack: float, floor_s: float) -> None:
+        """Other bounds hold from now on."""
+        self._slack, self._floor_s = slack, floor_s
+
     def learn(self, duration_s: float) -> None:
         """The phase ended by itself after this time."""
         self._samples_s.append(max(0.0, duration_s))

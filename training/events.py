@@ -43,6 +43,8 @@ class Plan:
     """What each member counts for, in halves of a vote."""
     ranges_N: tuple[range, ...]
     """Chunk indices that each member reduces; empty where it reduces nothing."""
+    amendments: tuple[bytes, ...] = ()
+    """That the round's head will name."""
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -298,6 +300,13 @@ class Finished:
     why: str
 
 
+@dataclass(frozen=True)
+class CannotFollow:
+    """The swarm goes on under terms that this node can't apply: it is out."""
+
+    why: str
+
+
 Effect = (
     Publish
     | Train
@@ -312,4 +321,5 @@ Effect = (
     | AskPeer
     | Blame
     | Finished
+    | CannotFollow
 )

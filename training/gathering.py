@@ -4,9 +4,10 @@ The leader waits for everybody it expects (the members of the head, and newcomer
 they are ready), or until the learned deadline, and in any case for a majority of the electors.
 Electors vote for a list of commitments that they have seen themselves, and for what each counts.
 
-Votes are opinions, and a swarm needs one. What stayed as it was in the certified head is never refused.
+Votes are opinions, and a swarm needs one; so is whether an amendment to the manifest has the votes that
+it needs, while ledgers differ. What stayed as it was in the certified head is never refused.
 In view 0 the leader may propose what it thinks, if most electors think so, too; in later views it
-leaves all votes as they were. So a difference of opinion costs one view and never the round. Two consecutive
+leaves all as it was. So a difference of opinion costs one view and never the round. Two consecutive
 electorates share a majority of the older one, and who has votes keeps some. Bans are opinions, too: a leader
 leaves out whom it has banned, if enough others are there; an elector refuses a roster for it in view 0 alone.
 A newcomer that a node has not seen pay is in no roster that it proposes, nor votes for; so later leaders, who
@@ -16,7 +17,7 @@ must be sure of a majority, take the members of the head alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from dhtnode.errors import RemoteProtocolError
@@ -25,6 +26,7 @@ from dhtnode.manifest import Terms
 from dhtnode.records import Body, Signed, sign
 from training.agreement import Agreement, Instance
 from training.events import Plan, Work
+from training.in_force import Ids, TermsInForce
 from training.messages import (
     MAX_MEMBERS,
     Commitment,
@@ -37,14 +39,10 @@ from training.messages import (
     value_digest,
 )
 from training.pace import Pace
-from training.partition import partition
+from training.partition import partition, shares
 from training.pool import RecordPool
 from training.regard import Halves, Peers, Regard
 from training.roster import ordered, quorum, voters
-
-MAX_SHARE = 4
-"""Largest part of the reduction, as a multiple of the median member's: a claim of endless bandwidth
-must not buy the whole model. A guess."""
 
 FaultFinder = Callable[[Commitment, Head, Terms], str | None]
 
@@ -55,7 +53,8 @@ class RoundContext:
 
     identity: Identity
     swarm_id: bytes
-    terms: Terms
+    in_force: TermsInForce
+    """What the swarm's members have agreed on, round by round."""
     chunk_count: int
     """Chunks of one encoded update."""
     device: str
@@ -66,6 +65,8 @@ class RoundContext:
     """This member's link of the audit lottery for a round; see `validation.lottery`."""
     regard: Regard = field(default_factory=Regard)
     """What this node thinks of the others."""
+    adoptable: Callable[[Head], Ids] = lambda head: ()
+    """Ids of amendments that have the votes by this node's ledger: what the next round should adopt."""
     excluded: set[str] = field(default_factory=set)
     """Keys that have proven themselves false: nobody takes their work in any more. Whoever judges adds to it
     while rounds run."""
@@ -73,6 +74,11 @@ class RoundContext:
     def is_out(self, peer: str) -> bool:
         """Whether this node takes in nothing of a peer, be that proven to all or its own opinion."""
         return peer in self.excluded or self.regard.shuns(peer)
+
+    @property
+    def terms(self) -> Terms:
+        """Those of the round that is being played."""
+        return self.in_force.now
 
 
 class Gathering:
@@ -152,7 +158,7 @@ class Gathering:
         listed = self._open(decision.value) if decision else None
         if decision is None or listed is None:
             return None
-        commitments_N, votes_N = listed
+        commitments_N, roster = listed
         if len({commitment.signer for commitment in commitments_N}) != len(commitments_N):
             return None  # no honest elector votes for it
         self._learn()
@@ -162,8 +168,9 @@ class Gathering:
             base=self._head.id,
             roster=value_digest(decision.value),
             commitments_N=commitments_N,
-            votes_N=votes_N,
-            ranges_N=tuple(partition(self._context.chunk_count, shares(offered, votes_N))),
+            votes_N=roster.votes,
+            ranges_N=tuple(partition(self._context.chunk_count, shares(offered, roster.votes))),
+            amendments=roster.amendments,
         )
 
     def deadline_s(self) -> float:
@@ -238,7 +245,7 @@ class Gathering:
         by_standing = sorted(by_trust, key=lambda peer: (peer not in electors, peer not in members))
         peers = ordered(by_standing[:MAX_MEMBERS], self._head.state, self._head.number, "roster")
         ids = tuple(commitments[peer].id for peer in peers)
-        return encode_value(Roster(commitments=ids, votes=self._votes(peers)))
+        return encode_value(Roster(commitments=ids, votes=self._votes(peers), amendments=self._amendments()))
 
     def _votes(self, peers: Peers) -> tuple[int, ...]:
         """What this node would have peers count for: its opinion, if it is the first to lead."""
@@ -246,6 +253,15 @@ class Gathering:
         regard = self._context.regard
         votes = tuple(regard.proposed_votes(peers, before)) if self.agreement.view == 0 else before
         return votes if self._hands_on(peers, votes) else before
+
+    def _amendments(self) -> tuple[bytes, ...]:
+        """What this node would adopt, if it is the first to lead."""
+        before = self._head.amendments
+        after = (*before, *self._context.adoptable(self._head)) if self.agreement.view == 0 else before
+        return after if self._may_adopt(after) else before
+
+    def _may_adopt(self, after: Ids) -> bool:
+        return self._context.in_force.may_adopt(self._head.amendments, after, self._head.number + 1)
 
     def _before(self, peers: Peers) -> tuple[int, ...]:
         return tuple(self._head.vote_of(peer) for peer in peers)
@@ -296,35 +312,46 @@ class Gathering:
         return self._continues(voters(peers, votes)) and (any(votes) or not any(self._head.votes))
 
     def _acceptable(self, value: bytes) -> bool:
-        """We vote for what is sound, if the votes in it are as they were or as we could think."""
-        peers, votes = self._sound_roster(value) or ((), ())
-        before = self._before(peers)
+        """We vote for what is sound, if votes and amendments in it are as they were or as we could think."""
+        sound = self._sound_roster(value)
+        if sound is None:
+            return False
+        peers, roster = sound
+        regard, before = self._context.regard, self._before(peers)
         if not all(map(self._enters, peers)):
             return False
-        if self.agreement.view == 0 and any(map(self._context.regard.shuns, peers)):
+        if self.agreement.view == 0 and any(map(regard.shuns, peers)):
             return False
-        return bool(peers) and (votes == before or self._context.regard.accepts_votes(peers, votes, before))
+        new = set(roster.amendments[len(self._head.amendments) :])
+        if new and not new <= set(self._context.adoptable(self._head)):
+            return False
+        return roster.votes == before or regard.accepts_votes(peers, roster.votes, before)
 
     def _arguable(self, value: bytes) -> bool:
-        """Whether a sound roster changes votes, or lets in who is not seen to have paid: honest electors may
-        differ in that.
+        """Whether a sound roster changes votes, adopts something, or lets in who is not seen to have paid:
+        honest electors may differ in that.
         """
-        peers, votes = self._sound_roster(value) or ((), ())
-        return votes != self._before(peers) or not all(map(self._enters, peers))
+        sound = self._sound_roster(value)
+        if sound is None:
+            return False
+        peers, roster = sound
+        differs = roster.votes != self._before(peers) or roster.amendments != self._head.amendments
+        return differs or not all(map(self._enters, peers))
 
-    def _sound_roster(self, value: bytes) -> tuple[tuple[str, ...], tuple[int, ...]] | None:
-        """Peers and votes of a roster of commitments that we have all seen, sound, in the one right order."""
+    def _sound_roster(self, value: bytes) -> tuple[tuple[str, ...], Roster] | None:
+        """A roster of commitments that we have all seen, sound, in the one right order; and its peers."""
         listed = self._open(value)
         if listed is None:
             return None
-        commitments, votes = listed
+        commitments, roster = listed
         peers = tuple(commitment.signer for commitment in commitments)
-        sound = all(self._sound(commitment) for commitment in commitments) and self._hands_on(peers, votes)
+        sound = all(self._sound(commitment) for commitment in commitments)
+        sound = sound and self._hands_on(peers, roster.votes) and self._may_adopt(roster.amendments)
         in_order = peers == ordered(set(peers), self._head.state, self._head.number, "roster")
-        return (peers, votes) if sound and in_order else None
+        return (peers, roster) if sound and in_order else None
 
-    def _open(self, value: bytes) -> tuple[tuple[Signed[Commitment], ...], tuple[int, ...]] | None:
-        """Commitments and votes of a roster, once all of them are here."""
+    def _open(self, value: bytes) -> tuple[tuple[Signed[Commitment], ...], Roster] | None:
+        """A roster and its commitments, once all of them are here."""
         try:
             roster = decode_value(value, Roster)
         except ValueError:
@@ -332,7 +359,7 @@ class Gathering:
         found = [self._pool.get(id_, Commitment) for id_ in roster.commitments]
         known = tuple(commitment for commitment in found if commitment is not None)
         complete = len(known) == len(found) == len(roster.votes)
-        return (known, roster.votes) if complete else None
+        return (known, roster) if complete else None
 
     def _learn(self) -> None:
         """How long the work takes those who set the pace: the electors, who began together.
@@ -357,19 +384,3 @@ class Gathering:
 
     def since_last_commitment_s(self, now_s: float) -> float:
         return now_s - self._start_s - max(self._delays_s.values(), default=0.0)
-
-
-def shares(bandwidths: Sequence[int], votes: Halves) -> list[int]:
-    """What each member of a roster carries of the reduction: only electors are trusted with any of it."""
-    places = range(len(votes))
-    trusted = set(voters(places, votes))
-    most = iter(capped([bandwidths[place] for place in places if place in trusted]))
-    carried = [next(most) if place in trusted else 0 for place in places]
-    return carried if any(carried) else [int(place in trusted) for place in places]
-
-
-def capped(bandwidths: Sequence[int]) -> list[int]:
-    """Claimed bandwidths, none above MAX_SHARE times the (upper) median of those that can be dialled."""
-    dialled = sorted(bandwidth for bandwidth in bandwidths if bandwidth) or [0]
-    most = MAX_SHARE * dialled[len(dialled) // 2]
-    return [min(bandwidth, most) for bandwidth in bandwidths]

@@ -17,13 +17,15 @@ import numpy as np
 import torch
 
 from dhtnode.digest import derive
-from dhtnode.manifest import Manifest
+from dhtnode.errors import ConfigError
+from dhtnode.manifest import InnerSection, Manifest, Terms
 from training import eager
 from training.boundary import BadBoundaryError, Boundary, boundary_digest, capture, most_bytes, restore
 from training.codec import LIMIT, Vector
 from training.data import batch_indices
 from training.flatten import Layout
 from training.genesis import build_model
+from training.in_force import TermsInForce
 from training.optimizer import lift_roots, load_moments, make_optimizer, moment_names, read_moments
 from training.outer import DivergedError
 from training.schedule import lr_factor, nominal_steps, round_factor
@@ -83,12 +85,21 @@ def _unseen(step: int, loss: float) -> None:
 class Trainer:
     """Runs local rounds of one swarm on one device. Not for several threads at once.
 
+    Args:
+        manifest: the swarm's.
+        task: made for it.
+        device: where to compute.
+        in_force: of which each round takes its constants; left out, the manifest's hold for ever.
+
     Raises:
         ConfigError: MANIFEST (3), from the optimizer's options.
     """
 
-    def __init__(self, manifest: Manifest, task: Task, device: str = "cpu") -> None:
+    def __init__(
+        self, manifest: Manifest, task: Task, device: str = "cpu", in_force: TermsInForce | None = None
+    ) -> None:
         self._manifest, self._task, self._device = manifest, task, torch.device(device)
+        self.in_force = in_force or TermsInForce(manifest.terms)
         inner = manifest.terms.inner
         model = build_model(task.model, manifest.terms.seed)
         self._layout = Layout.of(model)
@@ -97,12 +108,11 @@ class Trainer:
         self.boundary_bytes = most_bytes(self._model, make_optimizer(inner, self._model))
         """Of the longest state that a run can be opened at."""
         self._moments = moment_names(inner)
-        self._total_steps = nominal_steps(inner, manifest.terms.round.rounds)
         self.shape = Shape(self._layout.elems, manifest.terms.outer.momentum > 0, len(self._moments))
 
     def twin(self) -> Trainer:
         """Another trainer of the same swarm on the same device, with a model of its own."""
-        return Trainer(self._manifest, self._task, str(self._device))
+        return Trainer(self._manifest, self._task, str(self._device), self.in_force)
 
     def genesis(self) -> State:
         """The state before the first round."""
@@ -132,7 +142,7 @@ class Trainer:
         Raises:
             DivergedError: the loss or the result is not finite, or beyond what the wire carries.
         """
-        most = self._manifest.terms.inner.steps_at(state.round_no)
+        most = self._inner(state.round_no).steps_at(state.round_no)
         local = self.begin(state, shard, peer_id)
         for step in range(most if max_steps is None else min(most, max_steps)):
             if should_stop():
@@ -142,7 +152,7 @@ class Trainer:
 
     def begin(self, state: State, shard: Shard, peer_id: str) -> LocalRun:
         """A local round that is done step by step; arguments as in `run`. It has the model to itself."""
-        inner = self._manifest.terms.inner
+        inner = self._inner(state.round_no)
         optimizer = make_optimizer(inner, self._model)
         if self._moments:
             first_step = nominal_steps(inner, state.round_no)
@@ -170,7 +180,7 @@ class Trainer:
             raise BadBoundaryError(
                 f"no boundary of this round: step {boundary.step}, losses {boundary.loss_sum}"
             )
-        local.optimizer = make_optimizer(self._manifest.terms.inner, self._model)
+        local.optimizer = make_optimizer(self._inner(state.round_no), self._model)
         restore(boundary.content, self._model, local.optimizer)
         local.steps, local.loss_sum = boundary.step, boundary.loss_sum
         return local
@@ -185,9 +195,10 @@ class Trainer:
         Raises:
             DivergedError: the loss is not finite.
         """
-        inner = self._manifest.terms.inner
+        terms = self.in_force.at(local.round_no)
+        inner, total = terms.inner, nominal_steps(terms.inner, terms.round.rounds)
         first_step = nominal_steps(inner, local.round_no)
-        factor = lr_factor(inner, first_step + local.steps, self._total_steps)
+        factor = lr_factor(inner, first_step + local.steps, total)
         factor *= round_factor(inner, local.steps, first_round=local.round_no == 0)
         for group, rate in zip(local.optimizer.param_groups, local.rates, strict=True):
             group["lr"] = rate * factor
@@ -206,7 +217,7 @@ class Trainer:
         Raises:
             DivergedError: the result is not finite, or beyond what the wire carries.
         """
-        terms, steps = self._manifest.terms, local.steps
+        terms, steps = self.in_force.at(local.round_no), local.steps
         delta_P = np.subtract(local.start_P, self._layout.read(self._model))
         moments = read_moments(local.optimizer, self._model, self._layout, self._moments)
         update_U = np.concatenate([delta_P, moments])
@@ -231,13 +242,29 @@ class Trainer:
         self._layout.write(self._model, state.weights)
         return self._model.eval()
 
+    def check(self, terms: Terms) -> None:
+        """Whether this machine could train by other terms.
+
+        Raises:
+            ValueError: the optimizer does not take its options, or the state would have another shape.
+        """
+        try:
+            make_optimizer(terms.inner, torch.nn.Linear(1, 1))
+            if moment_names(terms.inner) != self._moments:
+                raise ValueError("inner.options would change what moments the state has")
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+
+    def _inner(self, round_no: int) -> InnerSection:
+        return self.in_force.at(round_no).inner
+
     def _places(self, round_no: int) -> frozenset[int]:
         """Steps of a round after which others may want to know the state."""
-        terms = self._manifest.terms
+        terms = self.in_force.at(round_no)
         return frozenset(boundaries_of(terms, round_no, terms.inner.steps_at(round_no)))
 
     def _step(self, local: LocalRun, step: int) -> float:
-        swarm_id, inner = self._manifest.swarm_id, self._manifest.terms.inner
+        swarm_id, inner = self._manifest.swarm_id, self._inner(local.round_no)
         which = (swarm_id, local.round_no, local.peer_id, step)
         torch.manual_seed(derive("step", *which) % 2**63)
         indices = batch_indices(*which, inner.batch_size, local.shard.examples)

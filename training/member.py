@@ -19,6 +19,7 @@ from training.events import (
     Adopt,
     AskPeer,
     Blame,
+    CannotFollow,
     Effect,
     Event,
     FetchState,
@@ -196,6 +197,13 @@ class Member:
     def _on_state(self, head_id: bytes, now_s: float) -> list[Effect]:
         if self.target is None or self.target.id != head_id:
             return []
+        if self.context.in_force.missing(self.target.head.amendments):
+            self._on_missing(head_id, now_s)
+            return []
+        outcome = self.round.outcome if self.round else None
+        if self.round is not None and outcome is not None and outcome.id == head_id and self.round.arrived:
+            self.target = None  # our own step leads there, only its amendments were not here
+            return []
         halt: list[Effect] = [Halt(self.round.base)] if self.round else []
         return [*halt, *self._adopt(Adopt(self.target, ()), now_s)]
 
@@ -237,6 +245,11 @@ class Member:
         self.round = None
         if self.target is not None and not heavier(self.target.head, certificate.head):
             self.target = None
+        fault = self.context.in_force.stand_on(certificate.head.amendments, certificate.head.number)
+        if fault:
+            self.finished = True
+            return [CannotFollow(fault)]
+        self.pace.settle(self.context.terms.round)
         if certificate.head.number >= self.context.terms.round.rounds:
             return [AskPeer(peer) for peer in sorted(self._company(certificate, now_s))]
         self.round = Round(self.context, certificate.head, self.pace, now_s)
@@ -266,11 +279,17 @@ class Member:
             return [Blame(error.peer, error.reason, error.detail)]
 
     def _follow_outcome(self, now_s: float) -> list[Effect]:
-        """Adopt the round's outcome, or fetch its state if our own step does not lead there."""
+        """Adopt the round's outcome, or fetch its state if our own step does not lead there.
+
+        What it has adopted must be here: a node that lacks it could not tell by which terms to go on.
+        """
         if self.round is None:
             return []
-        if self.round.outcome is not None and self.round.arrived and self.round.closing is not None:
-            return self._adopt(self.round.closing.adopt(self.round.outcome), now_s)
+        outcome = self.round.outcome
+        if outcome is not None and self.context.in_force.missing(outcome.head.amendments):
+            return [] if self.target else self._fetch(outcome, now_s)
+        if outcome is not None and self.round.arrived and self.round.closing is not None:
+            return self._adopt(self.round.closing.adopt(outcome), now_s)
         known = self.round.outcome or self.round.shown
         if known is None:
             return []

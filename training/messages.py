@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import msgspec
 
+from dhtnode.amendments import MAX_AMENDMENTS
 from dhtnode.digest import digest
 from dhtnode.records import Body, Count, Digest, PeerId, canonical, parse_canonical
 from training.roster import voters
@@ -32,6 +33,9 @@ Index = Annotated[int, msgspec.Meta(ge=0, lt=MAX_MEMBERS)]
 Value = Annotated[bytes, msgspec.Meta(max_length=MAX_VALUE_BYTES)]
 Worth = Annotated[int, msgspec.Meta(ge=0, le=WHOLE)]
 """How much a member counts, in halves of a vote: its work in the reduction, and whether it is an elector."""
+Amendments = Annotated[tuple[Digest, ...], msgspec.Meta(max_length=MAX_AMENDMENTS)]
+"""Ids of all amendments to the manifest that a chain has adopted, in order; see `training.in_force`. A value
+without any leaves the field out, and has no other spelling."""
 Votes = Annotated[tuple[Worth, ...], msgspec.Meta(min_length=1, max_length=MAX_MEMBERS)]
 
 
@@ -142,15 +146,17 @@ KINDS: dict[str, type[Body]] = {
 """Everything that may arrive on the swarm's topic."""
 
 
-class Roster(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Roster(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """Whose commitments a round reduces, in reduction order (sorted by `roster.rank`)."""
 
     commitments: Annotated[tuple[Digest, ...], msgspec.Meta(min_length=1, max_length=MAX_MEMBERS)]
     votes: Votes
     """What each of their signers counts for, in this order."""
+    amendments: Amendments = ()
+    """Those of the head that the round starts from, and what it adopts itself."""
 
 
-class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """What a closed round leaves behind: the state that the next round starts from."""
 
     number: Count
@@ -175,6 +181,8 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """Ids of the commitments whose whole work is in the state: with the certificate, a receipt."""
     results: Annotated[tuple[Digest, ...], msgspec.Meta(max_length=MAX_MEMBERS)]
     """Ids of the result records that make up the step from the parent's state."""
+    amendments: Amendments = ()
+    """As the roster names them."""
 
     @property
     def id(self) -> bytes:

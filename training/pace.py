@@ -37,6 +37,12 @@ class Pace:
         self.reduce = LearnedDeadline(first_s * NETWORK_SHARE, settings.slack, floor_s)
         self.close = LearnedDeadline(first_s * NETWORK_SHARE, settings.slack, floor_s)
 
+    def settle(self, settings: RoundSection) -> None:
+        """From this round on, these hold. What was learned stays."""
+        self._stall_s = settings.stall_s
+        for deadline in (self.train, self.roster, self.reduce, self.close):
+            deadline.settle(settings.slack, settings.min_deadline_s)
+
     def learn_train(self, delays_s: Iterable[float]) -> None:
         """How long after the round's start each commitment came."""
         self.train.learn(lower_median(delays_s))

@@ -81,6 +81,7 @@ class Worker:
         self._task = task
         self._shard = shard
         self._trainer = trainer
+        self._in_force = trainer.in_force
         self._peer_id = peer_id
         self._sizes = chunk_sizes(trainer.shape.update_elems, manifest.terms.wire)
         self._twin: Trainer | None = None
@@ -130,7 +131,7 @@ class Worker:
 
         def advance() -> State:
             mean = decode_all(results, state.shape.update_elems, self._manifest.terms.wire)
-            after = outer.advance(state, mean, self._manifest.terms.outer)
+            after = outer.advance(state, mean, self._in_force.at(state.round_no).outer)
             _ = after.digest  # computed here, not in the event loop
             return after
 
@@ -165,7 +166,7 @@ class Worker:
         Raises:
             DivergedError: it leads to nothing finite.
         """
-        places = boundaries_of(self._manifest.terms, state.round_no, steps)
+        places = boundaries_of(self._in_force.at(state.round_no), state.round_no, steps)
         replay = _Replay(state, self._peer_id, places[index], keep=True)
         await self._do_again(replay, urgent=True)
         return cast("Boundary", replay.kept)
@@ -191,7 +192,7 @@ class Worker:
             UnfitBoundaryError: steps from there break down; the whole run may tell.
             DivergedError: it leads to nothing finite.
         """
-        places = boundaries_of(self._manifest.terms, state.round_no, steps)
+        places = boundaries_of(self._in_force.at(state.round_no), state.round_no, steps)
         if (start.step if start else 0) != (0, *places)[index]:
             raise BadBoundaryError(f"segment {index} does not begin there")
         until = (*places, steps)[index]

@@ -72,7 +72,7 @@ class Auditor:
         self._identity = context.identity
         self._swarm_id = context.swarm_id
         self._device = context.device
-        self._terms = context.terms
+        self._in_force = context.in_force
         self._is_out = context.is_out
         self._me = context.identity.peer_id
         self._docket = docket
@@ -140,7 +140,7 @@ class Auditor:
         target, urgent = trial.target, self._roles.get(trial.target.id) == "jury"
         match target.body:
             case Commitment():
-                named = accusation(trial, self._terms)
+                named = accusation(trial, self._in_force.at(target.body.round))
                 if named is not None and is_able(self._device, target) and target.id not in self._roots:
                     return [ReplaySegment(target, self._opening(trial, UNSEALED), named)]
                 if is_able(self._device, target) or self._tolerance(target.body.device) is not None:
@@ -191,7 +191,7 @@ class Auditor:
         agree = segments_root(seals_of(work, replay)) == work.body.segments
         if agree and replay.exact and replay.parts == work.body.parts:
             return self._say(trial, "pass")
-        boundaries = boundary_count(work, self._terms)
+        boundaries = boundary_count(work, self._in_force.at(work.body.round))
         if not boundaries or len(replay.boundaries) != boundaries:
             return self._say(trial, "fail")
         if agree:

@@ -30,6 +30,10 @@ class Rates:
         self._me = me
         self._passed: dict[tuple[Subject, str], Counter[str]] = {}
 
+    def settle(self, base: float) -> None:
+        """Another `audit.rate` holds from now on."""
+        self._base = base
+
     def passed(self, about: Subject, peer: str, by: str) -> None:
         """A check has found nothing wrong."""
         self._passed.setdefault((about, peer), Counter())[by] += 1

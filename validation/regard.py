@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from dhtnode.reputation import ReputationSection
+from training.in_force import TermsInForce
 from training.regard import Halves, Peers, Regard
 from validation.voting import OpinionOf, acceptable_votes, proposed_votes
 
@@ -13,7 +13,7 @@ class Reputed(Regard):
     """Of a node that keeps a table.
 
     Args:
-        section: the swarm's constants.
+        in_force: the swarm's terms.
         opinion_of: the table's.
         matched: the order that the table puts peers in.
         may_enter: what the gate says of newcomers.
@@ -21,21 +21,21 @@ class Reputed(Regard):
 
     def __init__(
         self,
-        section: ReputationSection,
+        in_force: TermsInForce,
         opinion_of: OpinionOf,
         matched: Callable[[Iterable[str]], list[str]],
         may_enter: Callable[[str], bool],
     ) -> None:
-        self._section = section
+        self._in_force = in_force
         self._opinion_of = opinion_of
         self._matched = matched
         self._may_enter = may_enter
 
     def proposed_votes(self, peers: Peers, before: Halves) -> Halves:
-        return proposed_votes(peers, before, self._opinion_of, self._section)
+        return proposed_votes(peers, before, self._opinion_of, self._in_force.now.reputation)
 
     def accepts_votes(self, peers: Peers, votes: Halves, before: Halves) -> bool:
-        return acceptable_votes(peers, votes, before, self._opinion_of, self._section)
+        return acceptable_votes(peers, votes, before, self._opinion_of, self._in_force.now.reputation)
 
     def shuns(self, peer: str) -> bool:
         opinion = self._opinion_of(peer)

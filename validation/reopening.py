@@ -17,10 +17,10 @@ import msgspec
 
 from dhtnode.digest import DIGEST_BYTES
 from dhtnode.errors import RemoteProtocolError, TransportError
-from dhtnode.manifest import Terms
 from dhtnode.net.streams import Stream, Streams
 from dhtnode.records import Signed, canonical, open_record, parse_canonical
 from training.boundary import BadBoundaryError, Boundary
+from training.in_force import TermsInForce
 from training.messages import Commitment
 from validation.dispute import boundary_count, check_seals, has_sealed
 from validation.messages import Opening, Verdict
@@ -90,14 +90,16 @@ class Reopening:
     Args:
         streams: the node's.
         swarm_id: signature domain.
-        terms: the swarm's.
+        in_force: the swarm's terms, round by round.
         boundary_bytes: of the longest state that a run can have.
     """
 
-    def __init__(self, streams: Streams, swarm_id: bytes, terms: Terms, boundary_bytes: int) -> None:
+    def __init__(
+        self, streams: Streams, swarm_id: bytes, in_force: TermsInForce, boundary_bytes: int
+    ) -> None:
         self._streams = streams
         self._swarm_id = swarm_id
-        self._terms = terms
+        self._in_force = in_force
         self._boundary_bytes = boundary_bytes
 
     async def serve(self, show: Open) -> None:
@@ -141,10 +143,11 @@ class Reopening:
                 await stream.drain()
                 if await stream.read_exactly(1, wait_s) != _OK:
                     return None
-                count = boundary_count(work, self._terms)
+                terms = self._in_force.at(work.body.round)
+                count = boundary_count(work, terms)
                 joined = await stream.read_exactly(DIGEST_BYTES * count)
                 seals = tuple(joined[at : at + DIGEST_BYTES] for at in range(0, len(joined), DIGEST_BYTES))
-                check_seals(work, seals, self._terms)
+                check_seals(work, seals, terms)
                 segment = accusation.body.segment if accusation else None
                 if not segment:
                     return Opened(seals, None)

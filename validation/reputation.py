@@ -100,6 +100,10 @@ class Reputation:
         self._shares: dict[str, int] = {}
         """Of the current round, until something changes."""
 
+    def settle(self, section: ReputationSection) -> None:
+        """Other thresholds hold from now on (`dhtnode.amendments` says which can change)."""
+        self._section = section
+
     # Evidence
 
     def begin(self, round_no: int) -> None:

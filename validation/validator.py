@@ -88,8 +88,6 @@ class Validator:
         terms = member.context.terms
         self.holdings = Holdings(terms.reputation.open_rounds)
         """What has been taken in, as neighbours compare it."""
-        self._audits = terms.data.mode == "shared" and terms.audit.rate > 0
-        """Private data can't be replayed by anybody else."""
         self.rates = Rates(terms.audit.rate, member.context.identity.peer_id)
         self.duties = Duties(self.rates)
         self.witness = witness
@@ -112,6 +110,13 @@ class Validator:
             self.holdings.add(entry_name(entry.signer), None)
         return fault
 
+    def _audits(self, round_no: int) -> bool:
+        """Whether the work of a closed round is audited: private data can't be replayed by anybody else."""
+        certificate = self.member.certificate
+        closed = min(round_no, certificate.head.number - 1 if certificate else 0)
+        terms = self.member.context.in_force.at(closed)
+        return terms.data.mode == "shared" and terms.audit.rate > 0
+
     def remember(self, cases: Iterable[Case]) -> None:
         """Take back what was proven before a restart."""
         for case in cases:
@@ -121,7 +126,15 @@ class Validator:
         """As `Member.resume`."""
         self.witness.stood(certificate)
         self.holdings.begin(certificate.head.number)
-        return self._seen(self.member.resume(certificate, own, now_s))
+        effects = self.member.resume(certificate, own, now_s)
+        self._settle()
+        return self._seen(effects)
+
+    def _settle(self) -> None:
+        """Judge by the terms in force."""
+        terms = self.member.context.terms
+        self.rates.settle(terms.audit.rate)
+        self.witness.table.settle(terms.reputation)
 
     def on(self, event: NodeEvent, now_s: float) -> list[NodeEffect]:
         """Take in one event; a peer's fault comes back as `Blame`, never as an exception."""
@@ -178,8 +191,10 @@ class Validator:
 
     def is_past(self, verdict: Verdict) -> bool:
         """Whether a verdict is on a round that has ended, and that is not judged here, or not any more."""
-        head = self.member.certificate.head if self.member.certificate and self._audits else None
-        return head is not None and verdict.round < head.number and not self.docket.knows(verdict.base)
+        head = self.member.certificate.head if self.member.certificate else None
+        if head is None or verdict.round >= head.number:
+            return False
+        return self._audits(verdict.round) and not self.docket.knows(verdict.base)
 
     def on_opening(
         self, opening: Signed[Opening], worker: str, indices: Sequence[int], shown: bytes | None
@@ -256,6 +271,7 @@ class Validator:
                 seen.append(Show(self.entry))
             seen.append(effect)
             if isinstance(effect, Adopt):
+                self._settle()
                 gone = self.member.gone(effect.certificate.head.parent)
                 self.witness.adopted(effect, None if gone is None else gone | self.out().keys())
                 self.holdings.begin(effect.certificate.head.number)
@@ -268,9 +284,9 @@ class Validator:
 
     def _on_closed(self, closed: Adopt) -> list[NodeEffect]:
         trials = self.docket.open(closed, self.member.context.chunk_count)
-        if not self._audits:
-            return []
         certificate = closed.certificate
+        if not self._audits(certificate.head.number - 1):
+            return []
         self.duties.closed(certificate.id, certificate.head.parent, trials)
         effects = self._said(self._auditor.on_closed(trials, closed))
         for verdict in self.docket.take_waiting(certificate):
@@ -295,7 +311,7 @@ class Validator:
         return seen
 
     def _on_verdict(self, verdict: Signed[Verdict]) -> list[NodeEffect]:
-        if not self._audits:
+        if not self._audits(verdict.body.round):
             return [Blame(verdict.signer, "bad-verdict", "nothing is replayed in this swarm")]
         try:
             trial = self.docket.add(verdict)

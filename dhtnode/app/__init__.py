@@ -8,10 +8,13 @@ canaries.py  how far apart honest work on other devices may be
 lookout.py   private mode: what can be seen without replay
 joining.py   finding peers and staying in touch; entrance.py: what a newcomer pays
 talk.py      gossip, and questions that fill its gaps; gaps.py: rounds and evidence that were missed
+bulletin.py  the same for records of no round
 dataset.py   where the node's data comes from
 memory.py    what survives a crash
 report.py    the node's account of itself
-standing.py  ledger and table of trust; page.py: how they look to people; opinions.py: what others think
+governing.py votes on the constants; shards.py: who has brought which data
+standing.py  ledger and table of trust; opinions.py: what others think of this node
+balances.py  what the ledger comes to; page.py: how it looks to people
 archive.py   the records that the ledger is made from; folding.py: how old ones go
 disclosing.py shows anybody the records behind the ledger
 """

@@ -9,10 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from dhtnode.amendments import Amendment
 from dhtnode.net.network import Network
 from dhtnode.net.streams import RefusedError
 from dhtnode.quota import Quota
 from dhtnode.store import Store
+from rewards.data import Registration
 from rewards.disclosure import ENDPOINT, MAX_QUESTION_BYTES, open_question, page
 from rewards.heads import HEAD
 from training.chain import Certificate
@@ -20,7 +22,10 @@ from training.messages import Commitment, Result
 from validation.cases import CASE
 from validation.messages import Verdict
 
-KINDS = (HEAD, Commitment.KIND, Result.KIND, Verdict.KIND, CASE)
+KINDS = (
+    *(HEAD, CASE),
+    *(kind.KIND for kind in (Commitment, Result, Verdict, Amendment, Registration)),
+)
 READER_PER_S, READER_BURST = 2.0, 64.0
 """Pages: with 256 KiB each at most 4 Mbit/s to one reader, after the first 16 MiB. Guesses."""
 ALL_PER_S, ALL_BURST = 8.0, 256.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from dhtnode.app.judging import Judging
@@ -28,6 +28,7 @@ from training.events import (
     Apply,
     AskPeer,
     Blame,
+    CannotFollow,
     FetchResult,
     FetchState,
     Finished,
@@ -87,6 +88,8 @@ class Performer:
         ask: exchanges records with a peer.
         judging: looks at others' work.
         lookout: looks at others' parts where nothing can be replayed, else None.
+        fetch_amendments: gets those that a head names.
+        cannot_follow: told why this node is out.
     """
 
     def __init__(
@@ -101,6 +104,8 @@ class Performer:
         ask: Callable[[str], None],
         judging: Judging,
         lookout: Lookout | None,
+        fetch_amendments: Callable[[Head], Awaitable[None]],
+        cannot_follow: Callable[[str], None],
     ) -> None:
         self._driver = driver
         self._network = network
@@ -112,6 +117,8 @@ class Performer:
         self._ask = ask
         self._judging = judging
         self._lookout = lookout
+        self._fetch_amendments = fetch_amendments
+        self._cannot_follow = cannot_follow
         self._work: dict[bytes, Contribution] = {}
         self._applied: dict[bytes, State] = {}
         self._owed: set[asyncio.Task[None]] = set()
@@ -148,6 +155,8 @@ class Performer:
                 self._report.blamed(peer, reason, detail)
             case Finished(why):
                 self._report.finished(why)
+            case CannotFollow(why):
+                self._cannot_follow(why)
             case Replay() | AskSeals() | ReplaySegment() | Compare() | Rereduce():
                 spawn(self._judging.look(effect))
             case Declare(verdict):
@@ -291,7 +300,7 @@ class Performer:
 
     async def _fetch_state(self, certificate: Certificate) -> None:
         head = certificate.head
-        if self._library.state(head.state) is None:
+        if self._library.state(head.state) is None and head.state not in self._applied:
             try:
                 sources = list(self._network.connected_peers())
                 await self._library.fetch_state(
@@ -301,6 +310,7 @@ class Performer:
                 self._report.notice(f"state of round {head.number} not fetched yet: {error}")
                 self._post(StateMissing(certificate.id))
                 return
+        await self._fetch_amendments(head)
         self._post(StateFetched(certificate.id))
 
     def _fetched(self, here: int, wanted: int) -> None:
@@ -313,5 +323,7 @@ class Performer:
             raise AssertionError("the core adopts a state that is not here")
         self._applied.clear()
         self._library.add_state(state)
-        self._see_through(self._memory.keep_head(certificate, state))
         self._report.adopted(effect, state)
+        standing = self._report.standing
+        notes = standing.notes(certificate) if standing else {}
+        self._see_through(self._memory.keep_head(certificate, state, notes))

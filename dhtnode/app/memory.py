@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgpack
@@ -192,10 +193,12 @@ class Memory:
 
     # Heads and their states
 
-    async def keep_head(self, certificate: Certificate, state: State) -> None:
-        """Write a state and then the head that certifies it; forget older ones."""
+    async def keep_head(
+        self, certificate: Certificate, state: State, notes: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """Write a state, with notes beside it, and then the head that certifies it; forget older ones."""
         async with self._saving:
-            await asyncio.to_thread(save_checkpoint, self._path(state.digest), state)
+            await asyncio.to_thread(save_checkpoint, self._path(state.digest), state, notes)
             heads = [wire for wire in self._head_wires() if wire != certificate.wire]
             heads = [*heads, certificate.wire][-HEADS_KEPT:]
             self._store.set_fact(_HEADS, msgpack.packb(heads))

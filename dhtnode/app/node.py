@@ -10,6 +10,8 @@ import asyncio
 import logging
 import signal
 
+import msgspec
+
 from dhtnode.app.dataset import dataset_from_peers, local_dataset
 from dhtnode.app.entrance import own_entry
 from dhtnode.app.joining import Joining
@@ -17,7 +19,7 @@ from dhtnode.app.memory import Memory
 from dhtnode.app.report import Report
 from dhtnode.app.session import Session
 from dhtnode.config import Progress, RunOptions
-from dhtnode.control import control_server
+from dhtnode.control import Handler, control_server
 from dhtnode.errors import ConfigError, Exit
 from dhtnode.net.daemon import DaemonConfig
 from dhtnode.net.multiaddress import split_peer
@@ -62,7 +64,16 @@ class Node:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal)
-        handlers = {"status": self._answer_status, "stop": self._answer_stop, "sample": self._answer_sample}
+        handlers: dict[str, Handler] = {
+            "status": self._answer_status,
+            "stop": self._answer_stop,
+            "sample": self._answer_sample,
+            "propose": self._answer_propose,
+            "vote": self._answer_vote,
+            "proposals": self._answer_proposals,
+            "register": self._answer_register,
+            "shards": self._answer_shards,
+        }
         task = loop.create_task(self._start_and_work())
         cut = loop.create_task(self._end_now.wait())
         async with control_server(self._options.home.control_path, handlers):
@@ -227,3 +238,29 @@ class Node:
     async def _answer_sample(self) -> object:
         await self._built.wait()
         return await self._session.sample() if self._session else ""
+
+    async def _answer_propose(self, changes: str, effect: str = "", why: str = "") -> object:
+        session = self._working
+        wanted = msgspec.json.decode(changes, type=dict[str, str])
+        return await session.governing.propose(session.bulletin, wanted, int(effect) if effect else None, why)
+
+    async def _answer_vote(self, proposal: str, choice: str) -> object:
+        session = self._working
+        return await session.governing.vote(session.bulletin, proposal, choice == "yes")
+
+    async def _answer_proposals(self) -> object:
+        return self._working.governing.proposals()
+
+    async def _answer_register(self, domain: str, first: str, chunks: str) -> object:
+        session = self._working
+        return await session.shards.register(session.bulletin, domain, int(first), int(chunks))
+
+    async def _answer_shards(self) -> object:
+        return self._working.shards.listed()
+
+    @property
+    def _working(self) -> Session:
+        """The session, for questions that only a node in a swarm can answer."""
+        if self._session is None:
+            raise ConfigError("the node is still starting; try again when 'dhtnode status' has a round")
+        return self._session

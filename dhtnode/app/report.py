@@ -14,6 +14,7 @@ from typing import Any
 
 import msgpack
 
+from dhtnode.app.governing import Governing
 from dhtnode.app.joining import Joining
 from dhtnode.app.lookout import Lookout
 from dhtnode.app.standing import Standing
@@ -111,6 +112,7 @@ class Report:
         self.lookout: Lookout | None = None
         """In private mode."""
         self.standing: Standing | None = None
+        self.governing: Governing | None = None
         self.on_adopted: Callable[[State], object] = _ignore
         self.on_finished: Callable[[str], None] = _ignore
         self.on_own_conviction: Callable[[Case], None] = _ignore
@@ -215,6 +217,7 @@ class Report:
     def status(self) -> Status:
         """The document as of now."""
         network, member = self.network, self.member
+        terms = member.context.terms if member else self._options.manifest.terms
         head = member.certificate.head if member and member.certificate else None
         sent, received = self._bytes()
         phase, reason, left_s = self._phase()
@@ -230,7 +233,7 @@ class Report:
             peers=self._peers(),
             round=RoundPart(
                 number=head.number if head else 0,
-                total=self._options.manifest.terms.round.rounds,
+                total=terms.round.rounds,
                 phase=phase,
                 reason=reason,
                 left_s=left_s,
@@ -360,11 +363,12 @@ class Report:
         )
 
     def _standing(self) -> dict[str, Any]:
-        """Trust, credits, and why."""
-        if self.standing is None or self.validator is None:
-            names = ("reputation", "rewards", "why") if self._saved else ()
+        """Terms, trust, credits, and why."""
+        if self.standing is None or self.validator is None or self.governing is None:
+            names = ("terms", "reputation", "rewards", "why") if self._saved else ()
             return {name: getattr(self._saved, name) for name in names}
         return {
+            "terms": self.governing.terms(),
             "reputation": self.standing.reputation(self.validator),
             "rewards": self.standing.rewards(),
             "why": self.standing.why(self.validator.witness.table),

@@ -11,22 +11,25 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 
+from dhtnode.app.bulletin import Bulletin
 from dhtnode.app.canaries import Canaries
 from dhtnode.app.disclosing import Disclosing
 from dhtnode.app.disputes import Disputes
 from dhtnode.app.effects import TOPIC, Performer
 from dhtnode.app.gaps import Gaps
+from dhtnode.app.governing import Governing
 from dhtnode.app.joining import RENEW_S, Joining
 from dhtnode.app.judging import Judging
 from dhtnode.app.lookout import Lookout
 from dhtnode.app.memory import Memory
 from dhtnode.app.opinions import Opinions
 from dhtnode.app.report import Report
+from dhtnode.app.shards import Shards
 from dhtnode.app.standing import Standing
 from dhtnode.app.talk import Talk
 from dhtnode.config import Progress, RunOptions
 from dhtnode.driver import Driver
-from dhtnode.errors import TransportError
+from dhtnode.errors import ConfigError, Exit, TransportError
 from dhtnode.net.chunks import serve_chunks
 from dhtnode.net.gossip import REJOIN_S
 from dhtnode.net.multiaddress import split_peer
@@ -41,6 +44,7 @@ from training.gathering import RoundContext
 from training.inner import Trainer
 from training.library import Library
 from training.member import Member
+from training.messages import Head
 from training.state import State
 from training.worker import Worker
 from validation.cases import Case
@@ -113,6 +117,8 @@ class Session:
         self._swarm_id = swarm_id = options.manifest.swarm_id
         terms = options.manifest.terms
         wire, elems = terms.wire, trainer.shape.update_elems
+        in_force = trainer.in_force
+        in_force.check = trainer.check
 
         self._library = library = Library(swarm_id, trainer.shape)
         library.add_dataset(terms.data, content)
@@ -124,12 +130,13 @@ class Session:
         context = RoundContext(
             identity=identity,
             swarm_id=swarm_id,
-            terms=terms,
+            in_force=in_force,
             chunk_count=len(chunk_sizes(elems, wire)),
             device=device_profile(options.device),
             find_fault=find_fault,
             link=chain.link,
-            regard=Reputed(terms.reputation, witness.opinion, witness.matched, gate.may_enter),
+            regard=Reputed(in_force, witness.opinion, witness.matched, gate.may_enter),
+            adoptable=lambda head: self.governing.assembly.adoptable(head),
         )
         member = report.member = Member(context, Driver.now_s())
         self._canaries = Canaries(
@@ -142,11 +149,19 @@ class Session:
         for shown in memory.entries():
             validator.admit(shown)
         self._standing = standing = report.standing = Standing(
-            *(store, terms, swarm_id, identity),
+            *(store, in_force, swarm_id, identity),
             parameters=trainer.shape.params,
             sizes_K=exchange.sizes_K,
         )
         standing.restore(validator, memory.cases())
+        self.governing = report.governing = Governing(
+            *(identity, in_force, standing.vested_before),
+            head=self._head,
+        )
+        self.shards = Shards(identity, terms.data, content, standing, self._head)
+        self.bulletin = Bulletin(
+            network, store, identity, swarm_id, report.blamed, [self.governing, self.shards]
+        )
         self._opinions = standing.opinions = Opinions(network, validator, identity, swarm_id, report.blamed)
         self._disclosing = Disclosing(network, store, self._newest)
         validator.remember(memory.cases())
@@ -158,7 +173,7 @@ class Session:
         self._lookout: Lookout | None = None
         if terms.data.mode == "private":
             self._lookout = report.lookout = Lookout(identity, swarm_id, wire)
-        reopening = Reopening(network.streams, swarm_id, terms, trainer.boundary_bytes)
+        reopening = Reopening(network.streams, swarm_id, in_force, trainer.boundary_bytes)
         running = self._running
         disputes = Disputes(running, validator, memory, reopening, library=library, worker=worker, wire=wire)
         self._judging = Judging(
@@ -176,18 +191,23 @@ class Session:
             *(running, network, memory, exchange, library, worker, report, self._talk.ask),
             judging=self._judging,
             lookout=self._lookout,
+            fetch_amendments=self._fetch_amendments,
+            cannot_follow=self._on_cannot_follow,
         )
         self._driver: Driver[NodeEvent, NodeEffect] = Driver(validator, self._performer.perform, Tick())
-        report.on_adopted = lambda state: self._driver.spawn(self._evaluate(state))
+        report.on_adopted = self._on_adopted
         if not against_me:  # who starts a banned node again wants to wait for the end of the ban
             report.on_own_conviction = on_own_conviction
         report.on_finished = self._on_finished
+        self._outdated = ""
+        """Why this node can't go on."""
 
     async def run(self) -> None:
         """Serve, begin where the node has left off or where the swarm is, and work until the end.
 
         Raises:
             DivergedError: training has led to nothing finite.
+            ConfigError: TERMS (8); the swarm goes on under terms that this node can't apply.
         """
         await self._exchange.serve()
         await self._judging.serve()
@@ -197,6 +217,9 @@ class Session:
         await self._disclosing.serve()
         await serve_chunks(self._network.streams, self._library)
         await self._talk.serve()
+        await self.bulletin.serve()
+        self.governing.restore(self.bulletin)
+        self.shards.restore(self.bulletin)
 
         own = self._memory.own()
         genesis = self._trainer.genesis()
@@ -211,27 +234,37 @@ class Session:
             self._begun.set()
             if not self._talk.listens:
                 self._driver.spawn(self._talk.listen(REJOIN_S))
+            self._driver.spawn(self.bulletin.listen(REJOIN_S if self._store.known_peers() else 0.0))
             beside = (
                 self._joining.watch(),
                 self._keep_present(),
                 self._talk.keep_asking(),
                 self._keep_reporting(),
                 self._opinions.keep_asking(),
+                self.bulletin.keep_asking(),
             )
             for work in beside:
                 self._driver.spawn(work)
             if newest is not None:
                 certificate, state = newest
                 self._library.add_state(state)
+                effects = self._validator.resume(certificate, own, Driver.now_s())
                 self._standing.stand_on(certificate)
+                self.governing.stood(self.bulletin)
                 self._report.began(state)
-                return self._validator.resume(certificate, own, Driver.now_s())
+                return effects
             self._validator.member.remember(own)
             for peer in self._network.connected_peers():
                 self._talk.ask(peer)
             return []
 
         await self._driver.run(begin)
+        if self._outdated:
+            raise ConfigError(
+                f"this node can't follow the swarm: {self._outdated}; update dhtnode and start it again, "
+                "its home stays as it is",
+                Exit.TERMS,
+            )
 
     def post(self, event: NodeEvent) -> None:
         """Let the core take in an event."""
@@ -254,6 +287,10 @@ class Session:
 
     def _newest(self) -> Certificate | None:
         return self._validator.member.certificate
+
+    def _head(self) -> Head | None:
+        certificate = self._newest()
+        return certificate.head if certificate else None
 
     def _founds(self) -> bool:
         """Whether there is nobody to wait for who may show the swarm's head."""
@@ -286,6 +323,12 @@ class Session:
             self._progress(self._report.status())
             await asyncio.sleep(REPORT_S)
 
+    def _on_adopted(self, state: State) -> None:
+        head = self._head()
+        for news in self.governing.news(head) if head else ():
+            self._report.notice(news)
+        self._driver.spawn(self._evaluate(state))
+
     async def _evaluate(self, state: State) -> None:
         scores = self._report.scores = await self._worker.evaluate(state)
         said = self._lookout.say(state.digest, scores) if self._lookout else None
@@ -296,7 +339,14 @@ class Session:
         self._progress(self._report.status())
         self._store.save_status(self._report.status())
 
+    async def _fetch_amendments(self, head: Head) -> None:
+        await self.governing.fetch(self.bulletin, list(self._network.connected_peers()), head)
+
     # The end
+
+    def _on_cannot_follow(self, why: str) -> None:
+        self._outdated = why
+        self._driver.spawn(self._part())
 
     def _on_finished(self, why: str) -> None:
         log.info("%s", why)

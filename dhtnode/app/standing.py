@@ -12,29 +12,30 @@ back that nobody is asked for it is in nobody's balance here; `rewards.missing_r
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 from dhtnode.app.archive import Archive, by_subject
+from dhtnode.app.balances import Balances
 from dhtnode.app.folding import Folding
 from dhtnode.app.opinions import Opinions
 from dhtnode.app.page import Page
 from dhtnode.digest import DIGEST_BYTES
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
-from dhtnode.manifest import Terms
 from dhtnode.records import Body, Signed
 from dhtnode.status import ReputationPart, RewardsPart, WhyPart
 from dhtnode.store import Store
-from rewards.book import PARAMETERS, Book
+from rewards.book import PARAMETERS
+from rewards.data import Claim, Registration
 from rewards.entries import Entry
 from rewards.evidence import ClosedRound, case_entry, close_round, round_entries, verdict_entry
 from rewards.heads import Heads
-from rewards.ledger import rules_of
 from rewards.rounds import Step, answer_question
 from training.chain import Certificate
 from training.codec import chunk_bytes
 from training.events import Adopt
+from training.in_force import TermsInForce
 from training.messages import Commitment, Result
 from validation.cases import Case, equivocation_case
 from validation.docket import ROUNDS_KEPT, ContradictionError
@@ -60,7 +61,7 @@ class Standing:
 
     Args:
         store: the node's, used from the event loop's thread only.
-        terms: the swarm's.
+        in_force: the swarm's terms, round by round.
         swarm_id: signature domain.
         identity: own.
         parameters: of the model.
@@ -70,7 +71,7 @@ class Standing:
     def __init__(
         self,
         store: Store,
-        terms: Terms,
+        in_force: TermsInForce,
         swarm_id: bytes,
         identity: Identity,
         parameters: int,
@@ -78,27 +79,23 @@ class Standing:
     ) -> None:
         self.opinions: Opinions | None = None
         self._store = store
-        self._terms = terms
+        self._in_force = in_force
         self._swarm_id = swarm_id
-        self._me = peer_id = identity.peer_id
-        self._chunk_bytes_K = [chunk_bytes(elems, terms.wire) for elems in sizes_K]
+        manifest, me = in_force.manifest, identity.peer_id
+        self._chunk_bytes_K = [chunk_bytes(elems, manifest.wire) for elems in sizes_K]
         self._heads = Heads(store)
-        self._book = Book(store, rules_of(self._terms, parameters))
-        self._archive = Archive(store, swarm_id, peer_id, len(sizes_K))
-        self._folding = Folding(store, terms, identity, swarm_id, self._book, self._heads)
-        self._number = 0
-        """Of the newest head."""
-        self._booked: set[int] = set()
-        """Rounds that have entries."""
-        self._held: set[bytes] = set()
+        self._balances = Balances(store, in_force, swarm_id, parameters, me, self._heads)
+        self._book = self._balances.book
+        self._archive = Archive(store, swarm_id, me, len(sizes_K))
+        self._folding = Folding(store, manifest, identity, swarm_id, self._book, self._heads)
+        self._page = Page(in_force, me, self._balances)
+        self._held = self._book.heads()
         """Heads whose rounds are booked."""
-        self._look_again()
         self._missed: dict[bytes, int | None] = {}
         """Heads whose rounds this node was not there to judge, with the last round in which verdicts on them
         are heard; None until it stands where the others do."""
         self._unbooked: list[Case] = []
         """On rounds that have not closed here, or otherwise."""
-        self._page = Page(terms, peer_id, self._book, self._heads)
         store.set_fact(PARAMETERS, parameters.to_bytes(8, "big"))
 
     # After a restart
@@ -112,7 +109,7 @@ class Standing:
         witness = validator.witness
         stored = self._store.fact(_BOOKS)
         if stored:
-            witness.table = Reputation.reopened(self._terms.reputation, stored)
+            witness.table = Reputation.reopened(self._in_force.now.reputation, stored)
         for case in cases:
             witness.convicted(case)
             self.convicted(case)
@@ -157,12 +154,17 @@ class Standing:
     def stand_on(self, certificate: Certificate) -> None:
         """The head from which the node goes on."""
         self._heads.adopt(certificate)
-        self._number = certificate.head.number
+        self._balances.stand_on(certificate.head.number)
         self._try_again()
+
+    @property
+    def _number(self) -> int:
+        """Of the newest head."""
+        return self._balances.number
 
     def _try_again(self) -> None:
         """More rounds are known: cases on them can be booked."""
-        self._page.turn()
+        self._balances.turn()
         waiting, self._unbooked = self._unbooked, []
         for case in waiting:
             self.convicted(case)
@@ -184,7 +186,7 @@ class Standing:
             self._hold_again(validator.holdings)
         if self._folding.fold(self._number, validator.holdings):
             self._look_again()
-        if self._number % self._terms.reward.epoch_rounds == 0:
+        if self._number % self._in_force.manifest.reward.epoch_rounds == 0:
             self._store.set_fact(_BOOKS, validator.witness.table.closed_books())
 
     def _leave_branches(self) -> None:
@@ -194,7 +196,8 @@ class Standing:
 
     def _look_again(self) -> None:
         """Entries have gone: what is booked is what is left."""
-        self._booked, self._held = self._store.entry_rounds(), self._book.heads()
+        self._balances.look_again()
+        self._held = self._book.heads()
 
     def _book_round(
         self,
@@ -212,8 +215,8 @@ class Standing:
     def _take_in(self, closed: ClosedRound) -> None:
         with self._store.batch():
             self._archive.keep(closed)
-        self._add(round_entries(closed, self._chunk_bytes_K, self._terms.reward))
-        self._booked.add(closed.number)
+        self._add(round_entries(closed, self._chunk_bytes_K, self._in_force.at(closed.number).reward))
+        self._balances.booked.add(closed.number)
         self._held.add(closed.certificate.id)
 
     def judged(self, verdict: Signed[Verdict]) -> None:
@@ -354,19 +357,40 @@ class Standing:
         else:
             self._unbooked.append(case)
 
+    def registered(
+        self, shards: Iterable[Signed[Registration]], new: Signed[Registration] | None = None
+    ) -> None:
+        """These are registered; `new`: the one of them that was not before."""
+        self._balances.registered(shards, new)
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """What of the registrations counts."""
+        return self._balances.claims
+
     def _add(self, entries: Iterable[Entry]) -> None:
         if self._book.add(entry.packed for entry in entries):
-            self._page.turn()
+            self._balances.turn()
+
+    # What the balances are for
+
+    def vested_before(self, round_no: int) -> Mapping[bytes, int] | None:
+        """As `Balances.vested_before`."""
+        return self._balances.vested_before(round_no)
+
+    def notes(self, certificate: Certificate) -> dict[str, str]:
+        """As `Balances.notes`."""
+        return self._balances.notes(certificate)
 
     # What a contributor sees
 
     def rewards(self) -> RewardsPart:
         """The node's own account."""
-        return self._page.rewards(self._number, self._booked)
+        return self._page.rewards()
 
     def why(self, table: Reputation) -> tuple[WhyPart, ...]:
         """The last changes of own credits, and of trust in this node as its own table has it."""
-        return self._page.why(table, self._number, self._booked)
+        return self._page.why(table)
 
     def reputation(self, validator: Validator) -> ReputationPart:
         """Trust, in both directions."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from dhtnode.cli.values import toml_value
 from dhtnode.errors import ConfigError, Exit
 from dhtnode.files import SHARED, disk_errors, replacing
 from dhtnode.home import Home, data_cache, default_home
@@ -199,7 +199,7 @@ def _wishes(wish: NewSwarm, creator: Identity) -> dict[str, Any]:
         key, found, value = setting.partition("=")
         if not found:
             raise ConfigError(f"--set {setting} has no '='; write --set section.key=value", Exit.USAGE)
-        asked[key.strip()] = _toml_value(value)
+        asked[key.strip()] = toml_value(value)
     return {key: value for key, value in asked.items() if value is not None}
 
 
@@ -230,11 +230,3 @@ def _put(table: dict[str, Any], key: str, value: Any) -> None:
         if not isinstance(table, dict):
             raise ConfigError(f"--set {key}: {section} is no section; see 'dhtnode swarm show'", Exit.USAGE)
     table[last] = value
-
-
-def _toml_value(text: str) -> Any:
-    """A value as in a TOML file; what is none is text."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text

@@ -21,6 +21,7 @@ from dhtnode.manifest import Manifest
 from dhtnode.reward import PPM
 from dhtnode.store import Store
 from rewards.book import PARAMETERS, Book
+from rewards.entries import Kind
 from rewards.export import (
     Export,
     ExportError,
@@ -33,7 +34,7 @@ from rewards.export import (
     to_json,
 )
 from rewards.heads import Heads
-from rewards.ledger import rules_of
+from rewards.stored import stored_rules
 
 Format = Literal["json", "csv"]
 
@@ -107,14 +108,14 @@ def _from_store(home: Home, manifest: Manifest, epoch: int) -> Export:
                 "wait, or export an epoch that has ended",
                 Exit.FAILED,
             )
-        book = Book(store, rules_of(manifest.terms, int.from_bytes(parameters, "big")))
+        book = Book(store, stored_rules(store, manifest, newest, int.from_bytes(parameters, "big")))
         if epoch < book.first_epoch:
             raise ConfigError(
                 f"epoch {epoch} is folded away here, the first that is not is {book.first_epoch}; "
                 "export epochs sooner after they have ended",
                 Exit.FAILED,
             )
-        lacking = book.missing(followed, store.entry_rounds(), end)
+        lacking = book.missing(followed, store.entry_rounds(Kind.REDUCTION), end)
         if lacking:
             raise ConfigError(
                 f"this node was not there for {lacking} rounds up to epoch {epoch}, "

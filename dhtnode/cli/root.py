@@ -22,7 +22,8 @@ app = typer.Typer(
 
     **To join one:** `dhtnode run swarm.toml --peer ADDRESS`, then `dhtnode status --watch`
 
-    Exit codes: 0 done, 1 failed, 2 wrong command line, 3 manifest, 4 data, 5 home folder, 6 network, 7 disk.
+    Exit codes: 0 done, 1 failed, 2 wrong command line, 3 manifest, 4 data, 5 home folder, 6 network, 7 disk,
+    8 the swarm has adopted terms that this version can't play by.
     """,
 )
 swarm_app = typer.Typer(help="Write and read the manifest of a swarm.", no_args_is_help=True)
@@ -144,12 +145,16 @@ def swarm_new(
 @swarm_app.command("show")
 def swarm_show(
     manifest: Annotated[Path, typer.Argument(metavar="SWARM.TOML")],
+    home: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="A node's folder: show what its swarm has amended since."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Verify a manifest and print what its members agree on."""
     from dhtnode.cli.show import show_swarm
 
-    show_swarm(manifest, as_json=as_json)
+    show_swarm(manifest, home, as_json=as_json)
 
 
 @app.command(
@@ -289,15 +294,37 @@ def ledger_export(
     export_ledger(find_home(home), epoch, form, out, sign=sign)
 
 
+@ledger_app.command("prove")
+def ledger_prove(
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write it.")] = Path("own.share"),
+    home: HomeOption = None,
+) -> None:
+    """Write this node's share of what has vested, with its proof, from the newest checkpoint."""
+    from dhtnode.cli.shares import prove_share
+    from dhtnode.home import find_home
+
+    prove_share(find_home(home), out)
+
+
 @ledger_app.command("verify")
 def ledger_verify(
     file: Annotated[Path, typer.Argument(metavar="FILE")],
     manifest: Annotated[Path, typer.Argument(metavar="SWARM.TOML")] = Path("swarm.toml"),
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="For a share: a checkpoint of its round that you trust."),
+    ] = None,
+    root: Annotated[str | None, typer.Option(metavar="HEX", help="The same: the root of its table.")] = None,
 ) -> None:
-    """Check an exported epoch against the manifest, offline: sums, shares, proofs, signatures."""
-    from dhtnode.cli.ledger import verify_ledger
+    """Check an exported epoch, or one member's share (*.share), offline: sums, proofs, signatures."""
+    if file.suffix == ".share":
+        from dhtnode.cli.shares import verify_share
 
-    verify_ledger(file, manifest)
+        verify_share(file, manifest, root, checkpoint)
+    else:
+        from dhtnode.cli.ledger import verify_ledger
+
+        verify_ledger(file, manifest)
 
 
 @audit_app.command("show")

@@ -11,7 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 from dhtnode.reward import PPM
-from dhtnode.status import AuditsPart, OutsidePart, PlausibilityPart, RewardsPart, Status, TrustPart
+from dhtnode.status import (
+    AuditsPart,
+    OutsidePart,
+    PlausibilityPart,
+    RewardsPart,
+    Status,
+    TermsPart,
+    TrustPart,
+)
 
 WHY_SHOWN = 8
 """Changes that fit on a screen; `--json` has more."""
@@ -108,6 +116,20 @@ def _credits(rewards: RewardsPart) -> str:
     )
 
 
+def terms_since(round_no: int) -> str:
+    """How old the terms in force are."""
+    return f"since round {round_no}" if round_no else "(the manifest's)"
+
+
+def _terms(terms: TermsPart) -> str:
+    """What is in force, and whether that changes soon."""
+    if not terms.digest:
+        return ""
+    coming = "" if terms.next_round is None else f"; others from round {terms.next_round} on"
+    adopted = f", {len(terms.amendments)} amendments adopted" if terms.amendments else ""
+    return f"{terms.digest[:12]} {terms_since(terms.since_round)}{adopted}{coming}"
+
+
 def _why(status: Status) -> Table:
     """The last changes."""
     table = Table("round", "change", "cause", "record", title_justify="left", title="why (newest first)")
@@ -128,6 +150,7 @@ def _facts(status: Status) -> Table:
         ("peer id", status.peer_id),
         ("reachable at", "\n".join(status.addresses) or "no address yet"),
         ("swarm id", status.swarm.id),
+        ("terms", _terms(status.terms)),
         ("now", phase_line(status)),
         (
             "branch",

@@ -12,14 +12,17 @@ from dataclasses import dataclass
 import msgspec
 from rich.console import Console
 
+from dhtnode.amendments import Amendment
 from dhtnode.cli.audit import line_of
 from dhtnode.errors import ConfigError, Exit, RemoteProtocolError
 from dhtnode.home import Home
 from dhtnode.manifest import Manifest
 from dhtnode.records import Signed, open_record
 from dhtnode.store import Store, StoredRecord
+from rewards.data import Registration
 from rewards.entries import ROUND_BYTES, Kind, peer_of, unpacked
 from rewards.evidence import fault_of
+from rewards.governance import Ballot
 from rewards.heads import HEAD
 from training.chain import Certificate, open_certificate
 from training.messages import Commitment, Result
@@ -28,6 +31,7 @@ from validation.messages import Verdict
 
 _BOOKED: dict[int, str] = {
     Kind.CASE: "a proven fault",
+    Kind.SHARD: "a registration of data",
     Kind.WORK: "work of {amount:,} tokens, {share:.0%} of it in time",
     Kind.AUDIT: "an audit of work of {amount:,} tokens",
     Kind.REDUCTION: "a reduction of {amount:,} bytes",
@@ -160,6 +164,20 @@ class _Reader:
                     for one in case.records
                 )
                 return line_of(case), tuple(inside)
+            case Amendment.KIND:
+                amendment = open_record(stored.wire, self._swarm_id, {Amendment.KIND: Amendment})
+                wish = ", ".join(f"{change.key} = {change.value}" for change in amendment.body.changes)
+                return f"{amendment.signer} proposed {wish} from round {amendment.body.effect} on", ()
+            case Registration.KIND:
+                shard = open_record(stored.wire, self._swarm_id, {Registration.KIND: Registration})
+                first, last = shard.body.first, shard.body.first + shard.body.chunks - 1
+                what = f"chunks {first} to {last}" if shard.body.chunks else "its own data"
+                return f"{shard.signer} registered {what} as {shard.body.domain}", ()
+            case Ballot.KIND:
+                ballot = open_record(stored.wire, self._swarm_id, {Ballot.KIND: Ballot})
+                about = self._store.record(ballot.body.amendment)
+                ground = Ground("a proposal", ballot.body.amendment.hex(), about is not None)
+                return f"{ballot.signer} voted {'yes' if ballot.body.yes else 'no'}", (ground,)
             case _:
                 certificate = open_certificate(stored.wire, self._swarm_id, "")
                 return _certified(certificate), ()

@@ -12,17 +12,28 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from dhtnode.amendments import Amendment
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.manifest import Terms
 from dhtnode.observer.chains import Chosen
 from dhtnode.observer.evidence import Evidence
 from dhtnode.records import Signed
+from rewards.data import Registration, register, training_chunks
 from rewards.entries import Entry, EntrySet
-from rewards.evidence import ClosedRound, case_entry, close_round, fault_of, round_entries, verdict_entry
-from rewards.ledger import Ledger, rules_of
+from rewards.evidence import (
+    ClosedRound,
+    case_entry,
+    close_round,
+    fault_of,
+    round_entries,
+    shard_entry,
+    verdict_entry,
+)
+from rewards.ledger import Ledger, rules_in_force
 from training.chain import Certificate
 from training.codec import chunk_bytes, chunk_sizes
-from training.messages import Commitment, Result
+from training.in_force import TermsInForce
+from training.messages import Commitment, Head, Result
 from validation.cases import Case, equivocation_case
 from validation.docket import ContradictionError, Docket, Trial
 from validation.messages import Verdict
@@ -76,8 +87,7 @@ class Folding:
         self.used: dict[bytes, int] = {}
         """Ids of the heads, records and verdicts that all this rests on, and of which round."""
         self.parameters = model.params
-        self._terms = terms
-        self._rules = rules_of(terms, model.params)
+        self._terms = _in_force(evidence, chosen.newest.head, terms)
         sizes_K = chunk_sizes(model.update_elems, terms.wire)
         self._chunk_bytes_K = [chunk_bytes(elems, terms.wire) for elems in sizes_K]
         self._entries: list[Entry] = []
@@ -91,6 +101,12 @@ class Folding:
             if closed is not None:
                 self.rounds[round_no] = closed
                 self._book(closed)
+        shards = [one for one in evidence.of(Registration) if self.knows(one.signer)]
+        self._entries += [shard_entry(one) for one in shards if one.body.round < self.number]
+        self._rules = rules_in_force(
+            *(self._terms, self.number - 1, model.params),
+            registry_of=lambda section: register(shards, training_chunks(terms.data), section),
+        )
         self._convict(evidence)
         self.entries = EntrySet(terms.reward.epoch_rounds, (entry.packed for entry in self._entries))
 
@@ -134,8 +150,9 @@ class Folding:
     def _book(self, closed: ClosedRound) -> None:
         for record in (*closed.commitments_N, *closed.results):
             self.used[record.id] = closed.number
-        self._entries += round_entries(closed, self._chunk_bytes_K, self._terms.reward)
-        if self._terms.data.mode == "shared" and self._terms.audit.rate > 0:
+        terms = self._terms.at(closed.number)
+        self._entries += round_entries(closed, self._chunk_bytes_K, terms.reward)
+        if terms.data.mode == "shared" and terms.audit.rate > 0:
             self._hear(closed)
 
     def _hear(self, closed: ClosedRound) -> None:
@@ -187,6 +204,16 @@ class Folding:
             self.cases[case.guilty] = case
             if case.round_no < self.number:
                 self._entries.append(case_entry(case))
+
+
+def _in_force(evidence: Evidence, head: Head, terms: Terms) -> TermsInForce:
+    """The terms of a chain's rounds; the manifest's where what it has adopted is not shown or not known."""
+    in_force = TermsInForce(terms)
+    for amendment in evidence.of(Amendment):
+        in_force.learn(amendment)
+    if not in_force.missing(head.amendments) and in_force.fault(head.amendments) is None:
+        in_force.stand_on(head.amendments, head.number)
+    return in_force
 
 
 def _by_base(records: Iterable[Signed[T]]) -> dict[bytes, list[Signed[T]]]:

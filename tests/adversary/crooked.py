@@ -45,7 +45,7 @@ class CrookedTrainer(Trainer):
         self._honest_task, self._attack, self._others = task, attack, others
 
     def twin(self) -> Trainer:
-        return Trainer(self._manifest, self._honest_task, str(self._device))
+        return Trainer(self._manifest, self._honest_task, str(self._device), self.in_force)
 
     def run(
         self,

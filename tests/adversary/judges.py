@@ -81,7 +81,7 @@ def echo(auditor: Auditor) -> None:
     honest = auditor._look
 
     def look(trial: Trial) -> list[NodeEffect]:
-        named = accusation(trial, auditor._terms)
+        named = accusation(trial, auditor._in_force.at(trial.target.body.round))
         if named is None or named.body.segment is None:
             return honest(trial)
         place = (trial.target.id, named.body.segment)

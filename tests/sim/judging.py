@@ -98,7 +98,9 @@ class Judging:
             node.later(body.steps * node.step_s, done)
 
     def _places(self, commitment: Signed[Commitment]) -> tuple[int, ...]:
-        return boundaries_of(self._node.world.terms, commitment.body.round, commitment.body.steps)
+        return boundaries_of(
+            self._node.floor.in_force.at(commitment.body.round), commitment.body.round, commitment.body.steps
+        )
 
     # Disputes
 
@@ -148,7 +150,7 @@ class Judging:
             shown = worker.judging.open(opening, accusation) if reachable else None
             if shown is not None:
                 try:
-                    check_seals(commitment, shown.seals, node.world.terms)
+                    check_seals(commitment, shown.seals, node.floor.in_force.at(commitment.body.round))
                 except RemoteProtocolError as error:
                     node.world.blame(node, error.peer, error.reason, error.detail)
                     shown = None

@@ -15,6 +15,7 @@ from rewards.book import Book
 from rewards.heads import Heads
 from rewards.ledger import rules_of
 from tests.sim.model import SHAPE, SIZES, SWARM
+from training.in_force import TermsInForce
 
 
 class Ledgers:
@@ -26,8 +27,8 @@ class Ledgers:
     def open(self, peer_id: str) -> Store:
         return Store.open(self._folder / f"{peer_id}.db")
 
-    def standing(self, store: Store, terms: Terms, identity: Identity) -> Standing:
-        return Standing(*(store, terms, SWARM, identity), parameters=SHAPE.params, sizes_K=SIZES)
+    def standing(self, store: Store, in_force: TermsInForce, identity: Identity) -> Standing:
+        return Standing(*(store, in_force, SWARM, identity), parameters=SHAPE.params, sizes_K=SIZES)
 
 
 def book(store: Store, terms: Terms) -> tuple[Book, Heads]:

@@ -15,7 +15,9 @@ from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
 from dhtnode.records import Body, Signed, sign
 from dhtnode.store import Store
+from rewards.governance import GOVERNANCE
 from tests.sim.filling import Filling
+from tests.sim.floor import Floor
 from tests.sim.judging import Judging, Opened
 from tests.sim.model import SHAPE, SIZES, SWARM, WIRE, boundary_digest, update_of, walk
 from training import codec, outer
@@ -28,6 +30,7 @@ from training.events import (
     Apply,
     AskPeer,
     Blame,
+    CannotFollow,
     Effect,
     FetchResult,
     FetchState,
@@ -115,6 +118,8 @@ class Disk:
     verdicts: dict[bytes, Signed[Verdict]] = field(default_factory=dict)
     store: Store | None = None
     """What the ledger is made from, where the world keeps ledgers."""
+    votes: dict[bytes, Signed[Body]] = field(default_factory=dict)
+    """Amendments and ballots, in the order in which they were taken in."""
     results: dict[bytes, list[bytes]] = field(default_factory=dict)
     """Results behind an outer step: on disk before the step is voted for."""
 
@@ -159,6 +164,8 @@ class Node:
         """What its device makes of the same work."""
         self.tolerance: Callable[[str], int | None] = world.tolerances.get
         """Distance, in ppm, at which work on another device passes here."""
+        self.deaf = False
+        """Whether no amendment or ballot reaches it by itself."""
         self.serves = True
         """Whether others get the results that it announces."""
         self.pays = True
@@ -169,6 +176,7 @@ class Node:
         """What it shows of its run instead of what it has committed to."""
         self._clock_rate = 1.0
         self._clock_offset_s = 0.0
+        self.floor = Floor(self)
         self._forget()
 
     def _forget(self) -> None:
@@ -219,24 +227,26 @@ class Node:
         self._clock_offset_s = self.world.rng.uniform(0, 1000)
         self._forget()
         chain = Chain(self.identity, SWARM)
+        self.floor = Floor(self)
         section = self.world.terms.reputation
         witness, gate = Witness(section, self.peer_id), Gate(section.entry_bits)
         context = RoundContext(
             identity=self.identity,
             swarm_id=SWARM,
-            terms=self.world.terms,
+            in_force=self.floor.in_force,
             chunk_count=len(SIZES),
             device=self.device,
             find_fault=find_fault,
             link=chain.link,
-            regard=Reputed(section, self._opinion, witness.matched, gate.may_enter),
+            regard=Reputed(self.floor.in_force, self._opinion, witness.matched, gate.may_enter),
+            adoptable=self.floor.assembly.adoptable,
         )
         self.member = Member(context, self.now_s)
         self.validator = Validator(self.member, witness, gate, chain, self.tolerance)
         self._pay()
         if self.world.ledgers is not None:
             self.disk.store = self.disk.store or self.world.ledgers.open(self.peer_id)
-            self.standing = self.world.ledgers.standing(self.disk.store, self.world.terms, self.identity)
+            self.standing = self.world.ledgers.standing(self.disk.store, self.floor.in_force, self.identity)
             self.standing.restore(self.validator, self.disk.cases.values())
         self.validator.remember(self.disk.cases.values())
         self.results.update(self.disk.results)
@@ -250,9 +260,11 @@ class Node:
         if self.disk.heads:
             newest = self.disk.heads[-1]
             self.states[newest.head.state] = self.disk.states[newest.head.state]
+            effects = self.validator.resume(newest, own, self.now_s)
             if self.standing is not None:
                 self.standing.stand_on(newest)
-            self.do(self.validator.resume(newest, own, self.now_s))
+            self.do(effects)
+            self.floor.restore(newest.head)
         else:
             self.member.remember(own)
         self.later(self.world.rng.random() * TICK_S, self._tick)
@@ -300,7 +312,9 @@ class Node:
 
     def on(self, event: NodeEvent) -> None:
         """Hand an event to the core and do what it asks for."""
-        if self.validator is not None:
+        if isinstance(event, RecordArrived) and event.record.body.KIND in GOVERNANCE:
+            self.floor.take(event.record)
+        elif self.validator is not None:
             self.world.note(self, event)
             self.do(self.validator.on(event, self.now_s))
 
@@ -328,7 +342,9 @@ class Node:
     def _sync(self) -> None:
         others = [node for node in self.world.nodes if node is not self and node.up]
         if others:
-            self._ask(self.world.rng.choice(others))
+            other = self.world.rng.choice(others)
+            self._ask(other)
+            self.floor.ask(other)
         self.later(SYNC_S, self._sync)
 
     def _ask(self, other: Node) -> None:
@@ -385,6 +401,9 @@ class Node:
                 if self.standing is not None:
                     self.standing.adopted(effect, self.validator)
                 self._adopt(certificate)
+            case CannotFollow(why):
+                self.finished = why
+                self._end()
             case AskPeer(peer):
                 if peer in self.world.peers:
                     self.later(0.01, lambda: self._ask(self.world.by_id(peer)))
@@ -436,11 +455,12 @@ class Node:
             contribution = Contribution.of(
                 self.peer_id, base, self.cheat(self.drift(update_of(states[-1]))), WIRE
             )
-            places = boundaries_of(self.world.terms, head.number, steps)
+            terms = self.floor.in_force.at(head.number)
+            places = boundaries_of(terms, head.number, steps)
             passed = [boundary_digest(states[place]) for place in places]
             seals = seal_all(self.peer_id, base, passed)
             self.disk.work[base], self.disk.seals[base] = contribution, seals
-            units = steps * self.world.terms.inner.batch_size
+            units = steps * terms.inner.batch_size
             work = Work(
                 *(steps, units, units, contribution.root, 1_000_000, self.bandwidth), segments_root(seals)
             )
@@ -539,13 +559,14 @@ class Node:
             self.disk.results[result.body.root] = part
             chunks += part
         mean = codec.decode_all(chunks, SHAPE.update_elems, WIRE)
-        after = outer.advance(state, mean, self.world.terms.outer)
+        after = outer.advance(state, mean, self.floor.in_force.at(plan.round).outer)
         self._applied[after.digest] = after
         self.on(Applied(plan.base, tuple(result.id for result in results), after.digest))
 
     def _take_state(self, certificate: Certificate) -> None:
         """Put a state together from whoever has it; nobody's bytes are believed."""
         wanted, number = certificate.head.state, certificate.head.number
+        self.floor.fetch(certificate.head)
         for other in self.world.shuffled(self.world.nodes):
             if wanted in self.states:
                 break

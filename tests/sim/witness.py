@@ -184,10 +184,13 @@ class Witness:
         if not head.results:
             assert (head.number, head.state, head.tokens) == (parent.number, parent.state, parent.tokens)
             assert head.marks == parent.marks + 1
+            assert head.amendments == parent.amendments
             assert head.votes == (parent.vote_of(head.founder),), "a founding changes nobody's vote"
             return
         assert (head.number, head.branch, head.marks) == (parent.number + 1, parent.branch, parent.marks)
         assert (head.members, head.votes) == self._listed(head.parent)
+        assert head.amendments == self._rosters[self._decided[head.parent, "roster"]].amendments
+        assert head.amendments[: len(parent.amendments)] == parent.amendments, "what was adopted stays so"
         assert len(set(head.electors) & set(parent.electors)) >= quorum(parent.electors)
         assert any(head.votes) or not any(parent.votes), "nobody has a vote any more"
         accepted = [self._commitments[id_] for id_ in head.accepted]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
@@ -23,6 +23,7 @@ from dhtnode.identity import Identity
 from dhtnode.manifest import FORMAT, DataSection, InnerSection, RoundSection, TaskSection, Terms
 from dhtnode.records import Body, Signed, open_record
 from dhtnode.reputation import ReputationSection
+from rewards.governance import GOVERNANCE
 from tests.sim.model import SHAPE, SWARM, WIRE
 from tests.sim.shell import Disk, Node
 from tests.sim.witness import Witness
@@ -127,6 +128,8 @@ class World:
         self.opinions: Callable[[str, str], Opinion | None] = lambda judge, peer: None
         """What the first thinks of the second; by default, nobody knows anything of anybody. `by_table` is
         what nodes think in truth."""
+        self.vested: Callable[[str, int], Mapping[bytes, int] | None] = lambda judge, round_no: {}
+        """What, by the ledger of the first, everybody had vested before a round; by default, nothing."""
         self.dishonest: set[str] = set()
         self.witness = Witness(SWARM, self.dishonest)
         self.nodes = [
@@ -212,7 +215,7 @@ class World:
     def opened(self, wire: bytes) -> Signed[Body]:
         """Verified once for all nodes: the check itself is tested elsewhere."""
         if wire not in self._opened:
-            self._opened[wire] = open_record(wire, SWARM, SPOKEN)
+            self._opened[wire] = open_record(wire, SWARM, {**SPOKEN, **GOVERNANCE})
         return self._opened[wire]
 
     def certificate(self, wire: bytes, sender: Node) -> Certificate:

@@ -16,6 +16,7 @@ from dhtnode.records import Body, Signed, open_record, sign
 from training.chain import Certificate, found
 from training.events import Plan, Work
 from training.gathering import RoundContext
+from training.in_force import TermsInForce
 from training.member import Member
 from training.messages import KINDS, Commitment, Head, Result, Roster, Vote
 from training.partition import partition
@@ -66,7 +67,7 @@ def context(identity: Identity, **round_settings: Any) -> RoundContext:
     return RoundContext(
         identity=identity,
         swarm_id=SWARM,
-        terms=terms(**round_settings),
+        in_force=TermsInForce(terms(**round_settings)),
         chunk_count=CHUNKS,
         device="cpu/unit",
         find_fault=find_fault,
@@ -160,7 +161,7 @@ def core(identity: Identity, swarm_terms: Terms) -> Validator:
     """A node's core that has seen nothing yet."""
     reputation = swarm_terms.reputation
     return Validator(
-        Member(replace(context(identity), terms=swarm_terms), 0.0),
+        Member(replace(context(identity), in_force=TermsInForce(swarm_terms)), 0.0),
         Witness(reputation, identity.peer_id),
         Gate(reputation.entry_bits),
         Chain(identity, SWARM),

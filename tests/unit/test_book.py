@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 from dhtnode.digest import digest
 from dhtnode.store import Store
 from rewards.book import Book, FoldedAwayError
-from rewards.entries import ANY_HEAD, EntrySet, epoch_of, unpacked
-from rewards.ledger import Ledger
+from rewards.data import Claim, Registry
+from rewards.entries import ANY_HEAD, EntrySet, Kind, epoch_of, unpacked
+from rewards.ledger import DATA, Ledger
 from rewards.snapshot import balances_digest
 from tests.unit.bookings import (
     FOLLOWED,
@@ -23,9 +25,11 @@ from tests.unit.bookings import (
     ROUNDS,
     RULES,
     SECTION,
+    before,
     case,
     fold,
     histories,
+    reduction,
     work,
 )
 
@@ -191,6 +195,24 @@ def test_what_comes_for_an_epoch_that_is_folded_away_is_not_taken_in(store: Stor
     assert balances_digest(book.ledger(FOLLOWED)) == balances_digest(fold(whole))
 
 
+def test_a_shard_of_an_epoch_that_is_folded_away_is_paid_from_the_next_one_on(store: Store) -> None:
+    book = Book(store, RULES)
+    book.add(STEADY)
+    book.ledger(FOLLOWED)
+    book.fold_away(3, FOLLOWED)
+    claim = Claim(round=9, record=digest("shard"), key=KEYS[0], domain="prose", size=1, duplicate_ppm=0)
+    book.rules = replace(RULES, registry=Registry([claim], 1, SECTION))
+    assert data_paid(book.ledger(FOLLOWED)) == 0, "by the rules of before, up to the newest snapshot"
+    book.work_out_again(claim.round)
+    whole, gone = (b"".join(sorted(part)) for part in (STEADY, before(STEADY, book.first_round)))
+    owed = data_paid(fold(whole, book.rules)) - data_paid(fold(gone, book.rules))
+    assert data_paid(book.ledger(FOLLOWED)) == owed > 0
+
+
+def data_paid(ledger: Ledger) -> int:
+    return ledger.account(KEYS[0]).by_term[DATA]
+
+
 def test_an_epoch_without_balances_is_not_folded_away(store: Store) -> None:
     book = Book(store, RULES)
     book.add(STEADY)
@@ -233,11 +255,11 @@ def test_what_another_chain_has_closed_otherwise_goes(store: Store) -> None:
 
 def test_rounds_that_are_missing_are_counted_beyond_folding(store: Store) -> None:
     book = Book(store, RULES)
-    book.add(one for one in STEADY if next(unpacked(one)).round != 2)
-    booked = store.entry_rounds()
+    book.add(reduction(round_no, 0).packed for round_no in range(ROUNDS) if round_no != 2)
+    booked = store.entry_rounds(Kind.REDUCTION)
     assert book.missing(FOLLOWED, booked, ROUNDS) == 1
     book.ledger(FOLLOWED)
     assert book.fold_away(1, FOLLOWED)
     assert book.first_round == 2 * EPOCH
-    assert book.missing(FOLLOWED, store.entry_rounds(), ROUNDS) == 1
-    assert book.missing(FOLLOWED, store.entry_rounds() - {20}, ROUNDS) == 2
+    assert book.missing(FOLLOWED, store.entry_rounds(Kind.REDUCTION), ROUNDS) == 1
+    assert book.missing(FOLLOWED, store.entry_rounds(Kind.REDUCTION) - {20}, ROUNDS) == 2

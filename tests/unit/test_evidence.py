@@ -108,6 +108,19 @@ def test_work_that_was_late_for_a_part_counts_half_and_for_all_of_them_nothing()
     assert absent not in quality
 
 
+def test_what_a_round_has_adopted_is_part_of_how_it_was_reduced() -> None:
+    adopted = (digest("an amendment"),)
+    name = value_digest(encode_value(msgspec.structs.replace(ROSTER, amendments=adopted)))
+    results = tuple(
+        result_of(by_id(result.signer), PLAN, result.body.part, included=ALL, roster=name)
+        for result in RESULTS
+    )
+    certificate = altered(results=tuple(result.id for result in results), amendments=adopted)
+    plan = close_round(certificate, PLAN.commitments_N, results).plan(CHUNKS)
+    assert (plan.roster, plan.amendments) == (name, adopted)
+    assert ROUND.plan(CHUNKS) == PLAN
+
+
 def _with(
     closed: tuple[Certificate, tuple[Signed[Result], ...]],
 ) -> tuple[Certificate, tuple[Signed[Commitment], ...], tuple[Signed[Result], ...]]:

@@ -23,6 +23,7 @@ from rewards.ledger import rules_of
 from tests.unit.parties import CHUNKS, SWARM, core, people, person, terms
 from tests.unit.rounds import history, passed
 from training.events import Adopt
+from training.in_force import TermsInForce
 from validation.epochs import Summary, fold
 from validation.messages import Verdict
 
@@ -55,7 +56,7 @@ class Keeper:
         self.store = store
         self.core = core(me, swarm_terms)
         self.standing = Standing(
-            *(store, swarm_terms, SWARM, me),
+            *(store, TermsInForce(swarm_terms), SWARM, me),
             parameters=10**6,
             sizes_K=[256] * CHUNKS,
         )
@@ -158,7 +159,11 @@ def test_a_restart_after_folding_changes_no_figure(stores: list[Store]) -> None:
     again = Keeper.__new__(Keeper)
     again.store = before.store
     again.core = core(ME, TERMS)
-    again.standing = Standing(*(before.store, TERMS, SWARM, ME), parameters=10**6, sizes_K=[256] * CHUNKS)
+    again.standing = Standing(
+        *(before.store, TermsInForce(TERMS), SWARM, ME),
+        parameters=10**6,
+        sizes_K=[256] * CHUNKS,
+    )
     again.standing.restore(again.core, [])
     again.standing.stand_on(HISTORY[3 * OPEN + 2].certificate)
     assert again.rewards == before.rewards

@@ -13,12 +13,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from dhtnode.amendments import Amendment, Setting
 from dhtnode.digest import digest
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.manifest import WireSection
 from dhtnode.presence import Presence
-from dhtnode.records import open_record, sign
+from dhtnode.records import Body, open_record, sign
 from rewards import disclosure
+from rewards.data import SKETCH_BYTES, Registration
+from rewards.governance import GOVERNANCE, Ballot
 from rewards.receipts import Receipt, open_receipt
 from tests.unit.parties import SWARM, certified, commit, head_of, people, plan_of, result_of, vote_for
 from tests.unit.test_cases import CASES, CERTIFICATE, FAILS, HEAD, TARGET, opening, verdict
@@ -39,7 +42,7 @@ MESSAGES = 200_000
 SEEDS = 20
 PEOPLE = people(5)
 ME = PEOPLE[0]
-KINDS = {**SPOKEN, Presence.KIND: Presence}
+KINDS = {**SPOKEN, **GOVERNANCE, Presence.KIND: Presence, Registration.KIND: Registration}
 WIRE = WireSection(codec="int8", block_elems=32, chunk_elems=256)
 
 Open = Callable[[bytes], object]
@@ -56,13 +59,19 @@ def signed_messages() -> list[tuple[bytes, Open]]:
     """Valid bytes that a signature covers to the last bit, and what opens them."""
     head = head_of(PEOPLE)
     common = {"round": head.number, "base": head.id}
-    bodies = [
+    bodies: list[Body] = [
         Ready(**common),
         Leave(**common),
         Promise(**common, step="close", view=3, voted_view=1, voted=digest("value")),
         Proposal(**common, step="roster", view=2, value=bytes(200), promises=(bytes(150),)),
         Evaluation(**common, loss_micro=2_300_000, examples=359, public=True),
         Presence(addresses=("/ip4/192.0.2.7/tcp/4117",), round=7, head=head.id, made_at_s=1_700_000_000),
+    ]
+    change = Setting(key="outer.lr", value="0.35")
+    bodies += [
+        Amendment(round=7, effect=64, changes=(change, change), why="calmer"),
+        Ballot(amendment=digest("amendment"), yes=True),
+        Registration(round=7, domain="law", first=3, chunks=2, tokens=99, sketch=bytes(SKETCH_BYTES)),
     ]
     records = [sign(ME, SWARM, body) for body in bodies]
     records += [commit(ME, head), vote_for(ME, head), result_of(ME, plan_of(PEOPLE, head), 1), FAILS[0]]

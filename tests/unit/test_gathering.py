@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import msgspec
@@ -12,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dhtnode.amendments import Amendment, Setting
 from dhtnode.digest import digest
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
 from dhtnode.records import Body, Signed, sign
 from tests.unit.parties import SWARM, WORK, by_id, commit, context, head_of, ids, people, roster_of
-from training.gathering import MAX_SHARE, Gathering, capped, shares
+from training.gathering import Gathering
 from training.messages import (
     MAX_MEMBERS,
     WHOLE,
@@ -34,6 +36,7 @@ from training.messages import (
     value_digest,
 )
 from training.pace import Pace
+from training.partition import MAX_SHARE, capped, shares
 from training.pool import RecordPool
 from training.regard import Halves, Peers, Regard
 from training.roster import ordered
@@ -276,10 +279,10 @@ def votes_in(said: Sequence[Signed[Any]]) -> list[tuple[int, ...]]:
     return [decode_value(value, Roster).votes for value in values]
 
 
-def accepts(table: Table, votes: Sequence[int], persons: Sequence[Identity] = PEOPLE, view: int = 0) -> bool:
-    listed = [commit(by_id(peer), VOTED) for peer in in_order(persons, VOTED)]
-    value = encode_value(roster_of(*listed, votes=votes))
-    body = Proposal(round=7, base=VOTED.id, step="roster", view=view, value=value, promises=())
+def accepts(table: Table, votes: Sequence[int], amendments: tuple[bytes, ...] = ()) -> bool:
+    listed = [commit(by_id(peer), VOTED) for peer in in_order(PEOPLE, VOTED)]
+    roster = msgspec.structs.replace(roster_of(*listed, votes=votes), amendments=amendments)
+    body = Proposal(round=7, base=VOTED.id, step="roster", view=0, value=encode_value(roster), promises=())
     table.hear(sign(leader(VOTED), SWARM, body))
     return any(isinstance(record.body, Vote) for record in table.say(1.0))
 
@@ -349,6 +352,24 @@ def test_an_elector_refuses_whom_it_has_banned_in_the_first_view_alone() -> None
     body = Proposal(round=7, base=VOTED.id, step="roster", view=1, value=value, promises=proofs)
     table.hear(sign(order[1], SWARM, body))
     assert any(isinstance(record.body, Vote) for record in table.say(1.0))
+
+
+def test_what_is_adopted_excuses_no_vote_and_no_vote_what_is_adopted() -> None:
+    """Both must be as they were, or as the elector could think."""
+    elector, wanted = by_id(ordered(VOTED.electors, VOTED.state, 7, "leader")[-1]), amendment()
+    for accepting, adoptable in product((False, True), ((), (wanted.id,))):
+        table = minded(elector, CHANGED, accepts=accepting)
+        context = table.gathering._context
+        context.in_force.learn(wanted)
+        table.gathering._context = replace(context, adoptable=lambda head, ids=adoptable: ids)
+        passes = accepts(table, in_roster_order(CHANGED), amendments=(wanted.id,))
+        assert passes == (accepting and bool(adoptable))
+
+
+def amendment() -> Signed[Amendment]:
+    """One that the next head may still adopt."""
+    change = Setting(key="inner.batch_size", value="16")
+    return sign(PEOPLE[0], SWARM, Amendment(round=7, effect=90, changes=(change,), why=""))
 
 
 def test_where_there_is_no_room_for_all_the_trusted_come_first() -> None:

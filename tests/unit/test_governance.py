@@ -3,85 +3,77 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from collections.abc import Mapping
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dhtnode.amendments import Amendment, Setting
 from dhtnode.errors import RemoteProtocolError
-from dhtnode.manifest import OuterSection, Terms
 from dhtnode.records import Body, Signed, open_record, sign
 from dhtnode.reward import RewardSection
 from rewards.entries import raw_key
-from rewards.governance import MAX_CHANGES, Amendment, Ballot, Setting, amend, decide, weights
-from tests.unit.parties import SWARM, person, terms
+from rewards.governance import GOVERNANCE, MAX_OPEN_OF_KEY, Assembly, Ballot, Tally, count, weights
+from tests.unit.parties import SWARM, head_of, people, person, terms
+from training.in_force import TermsInForce
 
 HALF_THE_STEP = Setting(key="outer.lr", value="0.35")
 EVEN = {raw_key(person(who).peer_id): 1_000 for who in range(6)}
-TERMS = msgspec.structs.replace(terms(), reward=RewardSection(vote_cap_ppm=500_000))
+SECTION = RewardSection(vote_cap_ppm=500_000, epoch_rounds=4)
+TERMS = msgspec.structs.replace(terms(), reward=SECTION)
+HEAD = head_of(people(6))
+"""Number 7: the last whole epoch has ended with round 3."""
 
 
-def proposed(*changes: Setting, who: int = 0, epoch: int = 3, effect: int = 5) -> Signed[Amendment]:
-    return sign(
-        person(who), SWARM, Amendment(epoch=epoch, effect=effect, changes=changes or (HALF_THE_STEP,))
-    )
+def proposed(change: Setting = HALF_THE_STEP, who: int = 0, effect: int = 15) -> Signed[Amendment]:
+    return sign(person(who), SWARM, Amendment(round=7, effect=effect, changes=(change,), why=""))
 
 
-def ballot(who: int, amendment: Signed[Amendment]) -> Signed[Ballot]:
-    return sign(person(who), SWARM, Ballot(amendment=amendment.id))
+def ballot(who: int, amendment: Signed[Amendment], yes: bool = True) -> Signed[Ballot]:
+    return sign(person(who), SWARM, Ballot(amendment=amendment.id, yes=yes))
 
 
-def outcome(voters: list[int], vested: dict[bytes, int] = EVEN, epoch: int = 4, **more: Any) -> Any:
-    amendment = proposed(**more)
-    return decide(amendment, [ballot(who, amendment) for who in voters], vested, TERMS, epoch)
+def tally(voters: list[int], vested: Mapping[bytes, int] = EVEN, section: RewardSection = SECTION) -> Tally:
+    amendment = proposed()
+    return count(amendment, [ballot(who, amendment) for who in voters], vested, section)
 
 
-def test_two_thirds_adopt() -> None:
-    decision = outcome([1, 2, 3])
-    assert decision.state == "adopted"
-    assert decision.reason == "66.6 % of the votes are for it: it holds from epoch 5"
-    assert decision.terms == msgspec.structs.replace(TERMS, outer=OuterSection(lr=0.35))
-
-
-def test_less_than_two_thirds_do_not() -> None:
-    waiting, late = outcome([1, 2]), outcome([1, 2], epoch=5)
-    assert (waiting.state, late.state) == ("open", "rejected")
-    assert waiting.reason == "50.0 % of the votes are for it, two thirds are needed before epoch 5"
-    assert waiting.terms is late.terms is None
+def test_two_thirds_carry() -> None:
+    assert tally([1, 2, 3]) == Tally(4_000, 0, 6_000)
+    assert tally([1, 2, 3]).carried
+    assert not tally([1, 2]).carried
 
 
 def test_nobody_decides_while_nothing_has_vested() -> None:
-    assert outcome([1, 2, 3, 4, 5], vested={}).state == "open"
-    assert outcome([1, 2, 3, 4, 5], vested=dict.fromkeys(EVEN, 0)).state == "open"
+    assert not tally([1, 2, 3, 4, 5], vested={}).carried
+    assert not tally([1, 2, 3, 4, 5], vested=dict.fromkeys(EVEN, 0)).carried
 
 
 def test_a_key_votes_once_and_strangers_not_at_all() -> None:
-    assert outcome([1, 1, 1, 2, 2, 0, 0]).state == "open"
-    assert outcome([1, 2, *range(20, 40)]).state == "open"
+    assert tally([1, 1, 1, 2, 2, 0, 0]).given == 3_000
+    assert tally([1, 2, *range(20, 40)]).given == 3_000
+
+
+def test_a_no_is_counted_for_all_to_read_and_can_not_take_a_yes_back() -> None:
+    amendment = proposed()
+    said = [ballot(1, amendment), ballot(1, amendment, yes=False), ballot(2, amendment, yes=False)]
+    assert count(amendment, said, EVEN, SECTION) == Tally(2_000, 1_000, 6_000)
 
 
 def test_a_ballot_on_another_amendment_does_not_count() -> None:
     other = proposed(Setting(key="outer.lr", value="0.9"))
-    assert decide(proposed(), [ballot(who, other) for who in range(6)], EVEN, TERMS, 4).state == "open"
-
-
-@pytest.mark.parametrize("effect", [0, 3, 4])
-def test_there_is_an_epoch_to_think_it_over(effect: int) -> None:
-    decision = outcome([1, 2, 3, 4, 5], effect=effect)
-    assert (decision.state, decision.reason.split()[:4]) == ("rejected", ["there", "is", "no", "whole"])
+    assert count(proposed(), [ballot(who, other) for who in range(6)], EVEN, SECTION).given == 1_000
 
 
 def test_a_rich_key_is_capped() -> None:
-    """Nine tenths of all credits with a cap of a tenth: the four others decide."""
+    """Nine tenths of all credits: with a cap of two percent it weighs what the others do."""
     vested = {**EVEN, raw_key(person(0).peer_id): 45_000}
-    tight = msgspec.structs.replace(TERMS, reward=RewardSection(vote_cap_ppm=20_000))
-    amendment = proposed()
-    alone = decide(amendment, [], vested, tight, 4)
-    together = decide(amendment, [ballot(who, amendment) for who in (1, 2, 3)], vested, tight, 4)
-    assert (alone.state, together.state) == ("open", "adopted")
-    assert decide(amendment, [], vested, TERMS, 4).state == "adopted", "without the cap it would decide alone"
+    tight = RewardSection(vote_cap_ppm=20_000)
+    assert not tally([], vested, tight).carried
+    assert tally([1, 2, 3], vested, tight).carried
+    assert tally([], vested).carried, "without the cap it would decide alone"
 
 
 @settings(deadline=None)
@@ -104,56 +96,109 @@ def test_no_vote_exceeds_the_cap_or_what_the_key_owns(vested: dict[bytes, int], 
 def test_more_ballots_never_undo_a_decision(
     some: list[int], more: list[int], vested: dict[bytes, int], chance: random.Random
 ) -> None:
-    before, after = outcome(some, vested), outcome(some + more, vested)
-    assert before.state != "adopted" or after.state == "adopted"
+    before, after = tally(some, vested), tally(some + more, vested)
+    assert not before.carried or after.carried
     mixed = some + more
     chance.shuffle(mixed)
-    assert outcome(mixed, vested) == after
+    assert tally(mixed, vested) == after
 
 
-# What may be changed
+# What a node holds
 
 
-@pytest.mark.parametrize(
-    ("changes", "why"),
-    [
-        ([("data.mode", '"shared"')], "data.mode can't be changed"),
-        ([("task.options", "{}")], "task.options can't be changed"),
-        ([("outer.size", "1")], "unknown key"),
-        ([("nothing.at", "1")], "nothing.at is no key"),
-        ([("outer.lr.deep", "1")], "outer.lr.deep is no key"),
-        ([("outer.lr", "fast")], "outer.lr: "),
-        ([("outer.lr", "-1")], "outer.lr"),
-        ([("outer.lr", '"0.5"')], "outer.lr"),
-        ([("outer.lr", "0.5"), ("outer.lr", "0.6")], "twice"),
-        ([("reward.vesting_rounds", "2")], "does not deter"),
-        ([("wire.chunk_elems", "257")], "no multiple"),
-        ([("inner.options.lr", "1e400")], "inner.options"),
-    ],
-)
-def test_what_makes_no_valid_manifest_is_rejected(changes: list[tuple[str, str]], why: str) -> None:
-    typed = tuple(Setting(key=key, value=value) for key, value in changes)
-    with pytest.raises(ValueError, match=why):
-        amend(TERMS, typed)
-    amendment = proposed(*typed)
-    decision = decide(amendment, [ballot(who, amendment) for who in range(6)], EVEN, TERMS, 4)
-    assert decision.state == "rejected"
+class Hall:
+    """A node's assembly, and the ledger that it asks."""
+
+    def __init__(self, vested: Mapping[bytes, int] | None = EVEN) -> None:
+        self.asked: list[int] = []
+        self.vested = vested
+        self.in_force = TermsInForce(TERMS)
+        self.assembly = Assembly(self.in_force, self._vested)
+
+    def _vested(self, round_no: int) -> Mapping[bytes, int] | None:
+        self.asked.append(round_no)
+        return self.vested
+
+    def hear(self, *records: Signed[Body]) -> list[bool]:
+        return [self.assembly.add(record, HEAD) for record in records]
 
 
-def test_several_constants_change_together() -> None:
-    wish = [("audit.rate", "0.03125"), ("reward.vesting_rounds", "80"), ("inner.options.lr", "0.01")]
-    amended = amend(TERMS, [Setting(key=key, value=value) for key, value in wish])
-    assert (amended.audit.rate, amended.reward.vesting_rounds) == (1 / 32, 80)
-    assert amended.inner.options["lr"] == 0.01
-    assert isinstance(amended, Terms)
+def test_what_is_carried_should_be_adopted_by_the_next_round() -> None:
+    hall, amendment = Hall(), proposed()
+    hall.hear(amendment, ballot(1, amendment), ballot(2, amendment))
+    assert hall.assembly.adoptable(HEAD) == ()
+    assert hall.hear(ballot(3, amendment)) == [True]
+    assert hall.assembly.adoptable(HEAD) == (amendment.id,)
+    assert set(hall.asked) == {HEAD.number}, "what had vested before that head's round"
+    later = msgspec.structs.replace(HEAD, amendments=(amendment.id,))
+    assert hall.assembly.adoptable(later) == ()
+    assert hall.assembly.open(later) == []
+
+
+def test_a_node_whose_ledger_lacks_rounds_has_no_opinion() -> None:
+    hall, amendment = Hall(vested=None), proposed()
+    assert hall.hear(amendment, *(ballot(who, amendment) for who in range(1, 6))) == [True] * 6
+    assert hall.assembly.adoptable(HEAD) == ()
+    assert hall.assembly.tally(amendment, HEAD) is None
+
+
+def test_what_comes_too_late_for_an_epoch_of_notice_is_not_kept() -> None:
+    assert Hall().hear(proposed(effect=11), proposed(effect=12)) == [False, True]
+    assert Hall().hear(proposed(effect=7 + 64 * 4), proposed(effect=8 + 64 * 4)) == [True, False]
+
+
+def test_what_this_version_can_not_apply_is_kept_for_others_but_not_adopted() -> None:
+    hall, newer = Hall(), proposed(Setting(key="outer.size", value="1"))
+    hall.hear(newer, *(ballot(who, newer) for who in range(1, 6)))
+    assert hall.assembly.tally(newer, HEAD) == Tally(6_000, 0, 6_000)
+    assert hall.assembly.adoptable(HEAD) == ()
+    assert newer.id in hall.assembly.records(HEAD)
+
+
+def test_what_no_version_could_apply_is_an_offence() -> None:
+    with pytest.raises(RemoteProtocolError) as caught:
+        Hall().hear(proposed(Setting(key="task.kind", value='"x"'), who=2))
+    assert (caught.value.peer, caught.value.reason) == (person(2).peer_id, "bad-amendment")
+
+
+def test_what_a_head_names_is_taken_in_whatever_this_version_thinks_of_it() -> None:
+    hall, odd = Hall(), proposed(Setting(key="task.kind", value='"x"'), who=30, effect=8)
+    assert hall.assembly.add(odd, msgspec.structs.replace(HEAD, amendments=(odd.id,)))
+    assert hall.in_force.amendment(odd.id) == odd
+
+
+def test_strangers_and_floods_take_up_no_room() -> None:
+    hall, amendment = Hall(), proposed()
+    hall.hear(amendment)
+    assert hall.hear(proposed(who=30), ballot(30, amendment)) == [False, False]
+    assert hall.hear(ballot(1, proposed(who=2))) == [False], "on an amendment that is not here"
+    flood = [proposed(who=3, effect=effect) for effect in range(13, 23)]
+    assert hall.hear(*flood).count(True) == MAX_OPEN_OF_KEY
+    assert hall.hear(amendment, ballot(1, amendment), ballot(1, amendment)) == [False, True, False]
+    owner = person(30).peer_id
+    hall.vested = {**EVEN, raw_key(owner): 1}
+    assert hall.hear(ballot(30, amendment)) == [True], "who owns something is heard from outside the round"
+
+
+def test_what_was_not_adopted_in_time_is_forgotten() -> None:
+    hall, amendment = Hall(), proposed(effect=12)
+    hall.hear(amendment, ballot(1, amendment))
+    later = msgspec.structs.replace(HEAD, number=9)
+    hall.assembly.add(proposed(who=1, effect=20), later)
+    assert hall.assembly.amendment(amendment.id) is hall.in_force.amendment(amendment.id) is None
+    assert len(hall.assembly.records(later)) == 1
+
+
+def test_neighbours_are_shown_the_ballots_of_open_votes_alone() -> None:
+    hall, amendment = Hall(), proposed()
+    hall.hear(amendment, ballot(1, amendment))
+    assert len(hall.assembly.records(HEAD)) == 2
+    later = msgspec.structs.replace(HEAD, amendments=(amendment.id,))
+    assert list(hall.assembly.records(later)) == [amendment.id]
 
 
 def test_the_records_travel() -> None:
-    kinds: dict[str, type[Body]] = {Amendment.KIND: Amendment, Ballot.KIND: Ballot}
-    largest = tuple(
-        Setting(key=f"inner.options.{'a' * n}", value="1" * 100) for n in range(1, MAX_CHANGES + 1)
-    )
     with pytest.raises(RemoteProtocolError, match="schema"):
-        open_record(sign(person(0), SWARM, Ballot(amendment=b"short")).wire, SWARM, kinds)
-    for record in (proposed(), proposed(*largest), ballot(0, proposed())):
-        assert open_record(record.wire, SWARM, kinds).id == record.id
+        open_record(sign(person(0), SWARM, Ballot(amendment=b"short", yes=True)).wire, SWARM, GOVERNANCE)
+    for record in (proposed(), ballot(0, proposed()), ballot(0, proposed(), yes=False)):
+        assert open_record(record.wire, SWARM, GOVERNANCE).id == record.id

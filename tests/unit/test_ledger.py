@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from fractions import Fraction
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dhtnode.amendments import Amendment, Setting
+from dhtnode.records import sign
 from dhtnode.reward import PPM
 from rewards.entries import ANY_HEAD, Entry, EntrySet, unpacked
 from rewards.formula import early_ppm, reputation_ppm
+from rewards.ledger import rules_in_force
 from rewards.snapshot import balances_digest, decode_ledger, encode_ledger
 from tests.unit.bookings import (
     FOLLOWED,
@@ -32,6 +37,8 @@ from tests.unit.bookings import (
     work,
 )
 from tests.unit.naive_ledger import NaiveLedger
+from tests.unit.parties import SWARM, person, terms
+from training.in_force import TermsInForce
 
 EPOCH = SECTION.epoch_rounds
 FULL = 6 * TOKENS * PARAMETERS * PPM // 10**12
@@ -286,3 +293,30 @@ def test_each_change_has_a_cause_in_plain_words_and_a_record() -> None:
     assert texts[0] == "0.240000 credits for its work in the round's state"
     assert texts[3].endswith("of stake burned: proven guilty of a fault in round 3")
     assert texts[4] == "nothing for its work in the round's state"
+
+
+# Constants that members have changed
+
+
+def test_an_amended_price_holds_from_its_round_on() -> None:
+    double = msgspec.structs.replace(SECTION, compute_micro=2 * SECTION.compute_micro)
+    amended = dataclasses.replace(RULES, later=((2, dataclasses.replace(RULES, section=double)),))
+    lines = [work(round_no, 0) for round_no in range(4)]
+    plain, dear = booked(*lines, watched=KEYS[0]), booked(*lines, watched=KEYS[0], rules=amended)
+    before, after = [change.amount for change in plain.changes], [change.amount for change in dear.changes]
+    assert after[:2] == before[:2]
+    assert [abs(paid - 2 * usual) <= 1 for paid, usual in zip(after[2:], before[2:], strict=True)] == [
+        True
+    ] * 2
+
+
+def test_the_rules_in_force_follow_the_chain() -> None:
+    terms_ = msgspec.structs.replace(terms(), reward=SECTION)
+    change = Setting(key="reward.compute_micro", value="7")
+    amendment = sign(person(0), SWARM, Amendment(round=0, effect=9, changes=(change,), why=""))
+    in_force = TermsInForce(terms_)
+    in_force.learn(amendment)
+    in_force.stand_on([amendment.id], 9)
+    assert rules_in_force(in_force, 8, PARAMETERS).later == ()
+    found = rules_in_force(in_force, 9, PARAMETERS)
+    assert [found.at(round_no).section.compute_micro for round_no in (0, 8, 9, 99)] == [PPM, PPM, 7, 7]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dhtnode.amendments import Amendment, Setting
 from dhtnode.digest import digest
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
@@ -20,6 +21,7 @@ from training.events import (
     Adopt,
     AskPeer,
     Blame,
+    CannotFollow,
     Effect,
     FetchState,
     Halt,
@@ -461,3 +463,48 @@ def test_every_record_names_its_base() -> None:
 def test_a_head_in_one_line() -> None:
     assert describe(HEAD) == f"round 7, state {HEAD.state.hex()[:12]}, 4 members"
     assert describe(msgspec.structs.replace(HEAD, marks=2)).endswith("4 members, marked 2x")
+
+
+# Terms
+
+
+def amended(effect: int, key: str = "inner.batch_size", value: str = "16") -> Signed[Amendment]:
+    change = Setting(key=key, value=value)
+    return sign(ME, SWARM, Amendment(round=7, effect=effect, changes=(change,), why=""))
+
+
+def test_a_head_whose_amendment_is_not_here_is_not_adopted_before_it_is() -> None:
+    standing, amendment = member(), amended(100)
+    ahead = later(12, amendments=(amendment.id,))
+    assert standing.on(HeadOffered(ahead), 1.0) == [FetchState(ahead)]
+    assert kinds(standing.on(StateFetched(ahead.id), 2.0)) == [], "its state came without it"
+    assert standing.on(HeadOffered(ahead), 2.0 + FETCH_PAUSE_S / 2) == [], "not over and over"
+    assert standing.on(HeadOffered(ahead), 2.0 + FETCH_PAUSE_S) == [FetchState(ahead)]
+    standing.context.in_force.learn(amendment)
+    assert Adopt(ahead, ()) in standing.on(StateFetched(ahead.id), 4.0)
+    assert standing.context.terms.inner.batch_size == 8
+
+
+def test_the_terms_change_with_the_head() -> None:
+    standing, amendment = member(), amended(12)
+    standing.context.in_force.learn(amendment)
+    ahead = later(12, amendments=(amendment.id,))
+    standing.on(HeadOffered(ahead), 1.0)
+    effects = standing.on(StateFetched(ahead.id), 2.0)
+    assert "Train" in kinds(effects)
+    assert standing.context.terms.inner.batch_size == 16
+    assert standing.context.in_force.at(11).inner.batch_size == 8
+
+
+def test_who_can_not_apply_an_amendment_ends_in_its_round_with_the_reason() -> None:
+    standing, newer = member(), amended(12, "inner.of_a_newer_version")
+    standing.context.in_force.learn(newer)
+    before, ahead = (later(number, amendments=(newer.id,)) for number in (11, 12))
+    standing.on(HeadOffered(before), 1.0)
+    assert "Train" in kinds(standing.on(StateFetched(before.id), 2.0)), "until then it plays on"
+    standing.on(HeadOffered(ahead), 3.0)
+    *_, last = standing.on(StateFetched(ahead.id), 4.0)
+    assert isinstance(last, CannotFollow)
+    assert "inner.of_a_newer_version is no key that this dhtnode can change" in last.why
+    assert standing.finished
+    assert standing.on(Tick(), 99.0) == []

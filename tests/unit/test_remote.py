@@ -15,6 +15,7 @@ import dhtnode.observer.evidence as evidence_module
 from dhtnode.app.standing import Standing
 from dhtnode.digest import digest
 from dhtnode.errors import RemoteProtocolError
+from dhtnode.identity import Identity
 from dhtnode.manifest import FORMAT, InnerSection, Manifest, OuterSection
 from dhtnode.observer.chains import Chosen, link_fault
 from dhtnode.observer.evidence import Evidence
@@ -24,6 +25,7 @@ from dhtnode.records import Signed, canonical, sign
 from dhtnode.status import Status, SwarmPart
 from dhtnode.store import Store
 from rewards.book import Book
+from rewards.data import SKETCH_BYTES, Registration
 from rewards.disclosure import START, Place, Shown
 from rewards.entries import raw_key
 from rewards.ledger import rules_of
@@ -33,6 +35,7 @@ from tests.unit.parties import CHUNKS, SWARM, certified, commit, ids, people
 from tests.unit.rounds import history, next_round, passed
 from training.chain import found
 from training.events import Adopt
+from training.in_force import TermsInForce
 from validation.cases import equivocation_case
 from validation.messages import Verdict
 
@@ -61,7 +64,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def standing(store: Store, adopted: Sequence[Adopt]) -> Standing:
     """A node that went through all this."""
-    node = Standing(*(store, TERMS, SWARM, ME), parameters=PARAMETERS, sizes_K=[256] * CHUNKS)
+    in_force = TermsInForce(TERMS)
+    node = Standing(*(store, in_force, SWARM, ME), parameters=PARAMETERS, sizes_K=[256] * CHUNKS)
     for one in adopted:
         node.adopted(one, None)
     return node
@@ -99,6 +103,25 @@ def test_late_work_and_verdicts_on_verdicts_are_booked_as_a_node_books_them(stor
     assert {one.id for one in seen.verdicts} == {first.id, again.id}
     assert seen.entries.root == Book(store, rules_of(TERMS, PARAMETERS)).root()
     assert len(seen.receipts(LATE.peer_id)) == 3, "not the round that it was late in"
+
+
+def test_registered_data_is_paid_as_a_node_pays_it_and_a_strangers_is_not(store: Store) -> None:
+    """Private data of two members; somebody who was in no round claims a hundred times as much."""
+    node = standing(store, HISTORY)
+    shards = [shard(ME, 1_000), shard(OTHER, 3_000)]
+    for number, one in enumerate(shards, 1):
+        node.registered(shards[:number], one)
+    seen = folded(shown_by([*ALL, *shards, shard(STRANGERS[0], 400_000)]))
+    key = raw_key(ME.peer_id)
+    account = account_of(seen.ledger(key), key, seen.number, seen.missing_rounds)
+    assert account.by_term["data"] > 0
+    assert account == node.rewards()
+
+
+def shard(who: Identity, tokens: int) -> Signed[Registration]:
+    sketched = bytes([tokens % 251]) * SKETCH_BYTES
+    body = Registration(round=1, domain="law", first=0, chunks=0, tokens=tokens, sketch=sketched)
+    return sign(who, SWARM, body)
 
 
 @settings(max_examples=10, deadline=None)

@@ -17,6 +17,7 @@ from tests.unit.parties import SWARM, commit
 from tests.unit.test_cases import BEFORE, JUDGES, WORKER, opening
 from tests.unit.test_dispute import cut, naming
 from training.boundary import Boundary
+from training.in_force import TermsInForce
 from training.segments import seal_all, segments_root
 from validation.messages import UNSEALED, Opening, Verdict
 from validation.reopening import PIECE_BYTES, Opened, Reopening
@@ -78,7 +79,7 @@ class Wire:
 async def ask(shown: Opened | None, segment: int | None = 2, length: int = LENGTH) -> tuple[Any, list[str]]:
     """What the juror makes of what the worker shows, and what it blames it for."""
     wire = Wire()
-    reopening = Reopening(cast("Streams", wire), SWARM, TERMS, length)
+    reopening = Reopening(cast("Streams", wire), SWARM, TermsInForce(TERMS), length)
 
     async def show(asked: Signed[Opening], accusation: Signed[Verdict] | None) -> Opened | None:
         assert asked == ASKED
@@ -128,7 +129,7 @@ async def test_what_was_not_committed_to_is_nothing(shown: Opened, length: int, 
 
 async def test_a_question_that_is_too_long_is_not_read() -> None:
     wire = Wire()
-    reopening = Reopening(cast("Streams", wire), SWARM, TERMS, LENGTH)
+    reopening = Reopening(cast("Streams", wire), SWARM, TermsInForce(TERMS), LENGTH)
 
     async def show(*_: object) -> Opened | None:
         raise AssertionError("it was read")

@@ -9,22 +9,28 @@ from typing import Any
 import msgspec
 import pytest
 
+from dhtnode.amendments import Amendment, Setting
+from dhtnode.app.balances import Balances
 from dhtnode.app.page import WHY_KEPT
 from dhtnode.app.standing import LATE_ROUNDS, Standing
 from dhtnode.digest import digest
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
 from dhtnode.manifest import AuditSection, Terms
-from dhtnode.records import Signed
+from dhtnode.records import Signed, sign
 from dhtnode.reward import RewardSection
 from dhtnode.store import Store, StoredRecord
 from rewards.book import Book
+from rewards.entries import raw_key
+from rewards.heads import Heads
 from rewards.ledger import rules_of
+from rewards.ownership import read_table
 from rewards.rounds import Step, open_answer, question_for
 from tests.unit.parties import CHUNKS, SWARM, commit, core, people, terms
 from tests.unit.rounds import fetched, history, next_round, passed
 from training.chain import found
 from training.events import Adopt
+from training.in_force import TermsInForce
 from training.messages import Commitment
 from validation.cases import Case, equivocation_case
 from validation.docket import ROUNDS_KEPT
@@ -56,7 +62,7 @@ def store(stores: list[Store]) -> Store:
 
 def standing(store: Store, me: Identity = ME, swarm_terms: Terms = TERMS) -> Standing:
     return Standing(
-        *(store, swarm_terms, SWARM, me),
+        *(store, TermsInForce(swarm_terms), SWARM, me),
         parameters=PARAMETERS,
         sizes_K=[256] * CHUNKS,
     )
@@ -373,3 +379,52 @@ def work_of(closed: Adopt, worker: Identity) -> Signed[Commitment]:
 def _keep(store: Store, verdict: Signed[Verdict]) -> None:
     kept = StoredRecord(verdict.id, "verdict", verdict.body.round, verdict.signer, verdict.wire)
     store.add_record(kept)
+
+
+# What is written beside a state, and what votes weigh
+
+
+def test_a_checkpoint_has_the_table_of_shares(stores: list[Store]) -> None:
+    last = HISTORY[-1].certificate
+    both = zip(stores, (ME, OTHER), strict=True)
+    notes = [went_through(store, *HISTORY, me=me).notes(last) for store, me in both]
+    assert notes[0] == notes[1]
+    table = read_table(notes[0], SWARM)
+    assert table is not None
+    assert (table.rows[0].round, table.rows[0].head) == (last.head.number, last.id)
+    assert sum(row.share_ppm for row in table.rows) == 1_000_000
+
+
+def test_a_ledger_that_lacks_rounds_writes_no_table_and_has_no_vote_to_weigh(store: Store) -> None:
+    one = went_through(store, *HISTORY[:3], *map(fetched, HISTORY[4:6]), HISTORY[6])
+    assert one.notes(HISTORY[6].certificate) == {}
+    assert one.vested_before(6) is None
+    assert one.vested_before(2) is not None
+
+
+def test_another_chain_is_booked_by_the_prices_that_it_has_adopted(store: Store) -> None:
+    """Also where both chains change the same one in the same round."""
+    in_force = TermsInForce(TERMS)
+    balances = Balances(store, in_force, SWARM, PARAMETERS, ME.peer_id, Heads(store))
+    for price in (5, 7):
+        change = Setting(key="reward.reduce_micro", value=str(price))
+        amendment = sign(ME, SWARM, Amendment(round=0, effect=90, changes=(change,), why=""))
+        in_force.learn(amendment)
+        in_force.stand_on((amendment.id,), 91)
+        balances.stand_on(91)
+        assert balances.book.rules.at(90).section.reduce_micro == price
+        assert balances.book.rules.at(89).section == TERMS.reward
+
+
+def test_votes_weigh_what_had_vested_when_the_last_epoch_ended(store: Store) -> None:
+    """Epochs of two rounds; what was earned less than four rounds before is at stake and has no vote."""
+    slow = msgspec.structs.replace(TERMS, reward=RewardSection(epoch_rounds=2, vesting_rounds=4))
+    one = went_through(store, *HISTORY, swarm_terms=slow)
+    assert one.vested_before(0) == one.vested_before(1) == {}
+    assert one.vested_before(2) == {}, "all of it is at stake"
+    assert one.vested_before(4) == one.vested_before(5)
+    fourth, sixth = one.vested_before(4), one.vested_before(6)
+    assert fourth is not None
+    assert sixth is not None
+    assert fourth.keys() == {raw_key(person.peer_id) for person in PEOPLE}
+    assert all(sixth[key] > fourth[key] > 0 for key in fourth)

@@ -30,6 +30,7 @@ from tests.unit.commandline import Command, refusal
 from tests.unit.parties import CHUNKS, SWARM, commit, people, terms
 from tests.unit.rounds import fetched, history, next_round, passed
 from training.events import Adopt
+from training.in_force import TermsInForce
 from validation.cases import CASE, equivocation_case
 from validation.messages import Verdict
 
@@ -66,7 +67,11 @@ def home_of(
     home.claim(MANIFEST)
     (folder.parent / "swarm.toml").write_text(MANIFEST.dump())
     with Store.open(home.store_path) as store:
-        standing = Standing(*(store, MANIFEST.terms, SWARM, me), parameters=10**6, sizes_K=[256] * CHUNKS)
+        standing = Standing(
+            *(store, TermsInForce(MANIFEST.terms), SWARM, me),
+            parameters=10**6,
+            sizes_K=[256] * CHUNKS,
+        )
         for effect in adopted or HISTORY:
             standing.adopted(effect, None)
         for verdict in verdicts:

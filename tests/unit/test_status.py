@@ -31,7 +31,7 @@ from dhtnode.status import (
 )
 
 PARTS = {"swarm", "round", "training", "traffic", "receipts", "audits", "audits.of_me", "audits.by_me"}
-PARTS |= {"reputation", "rewards"}
+PARTS |= {"terms", "reputation", "rewards"}
 ROWS = {"reputation.table[]": TrustPart, "reputation.of_me": OfMePart, "why[]": WhyPart}
 DOCS = Path(__file__).parents[2] / "docs" / "status.md"
 

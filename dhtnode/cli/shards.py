@@ -1,0 +1,67 @@
+"""`dhtnode data`: who has brought which part of the data, and registering one."""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from dhtnode.cli.asking import ask_node
+from dhtnode.errors import ConfigError, Exit
+from dhtnode.home import Home
+from dhtnode.proposals import ShardPart, ShardsPart
+from dhtnode.reward import PPM
+
+SHORT = 12
+"""Digits of an id that are shown."""
+
+
+def register_shard(home: Home, domain: str, chunks: str) -> None:
+    """Have the node sign a registration.
+
+    Raises:
+        ConfigError: USAGE (2) for chunks that are no FIRST:COUNT; FAILED (1) as the node says.
+    """
+    first, colon, count = chunks.partition(":")
+    if chunks and not (colon and first.isdigit() and count.isdigit()):
+        raise ConfigError(f"--chunks {chunks}: write FIRST:COUNT, for example 0:16", Exit.USAGE)
+    answer = ask_node(home, "register", domain=domain, first=first or "0", chunks=count or "0")
+    made = msgspec.json.decode(answer, type=str)
+    known = _shards(home)
+    found = next(one for one in known.shards if one.id == made)
+    print(f"registered: {made[:SHORT]}, {_what(found)}, of which {_own(found)} nobody had registered before")
+
+
+def show_shards(home: Home, *, as_json: bool) -> None:
+    """Print all registrations that the running node knows. Raises as `register_shard`."""
+    known = _shards(home)
+    if as_json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(known), indent=2).decode() + "\n")
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    if not known.shards:
+        console.print("nobody has registered data")
+        return
+    table = Table("shard", "by", "round", "what", "counts", "copied", box=None, padding=(0, 2, 0, 0))
+    for one in known.shards:
+        copied = f"{one.duplicate_ppm / PPM:.0%}"
+        table.add_row(one.id[:SHORT], one.by[-SHORT:], str(one.round), _what(one), _own(one), copied)
+    console.print(table)
+
+
+def _shards(home: Home) -> ShardsPart:
+    return msgspec.json.decode(ask_node(home, "shards"), type=ShardsPart)
+
+
+def _what(shard: ShardPart) -> str:
+    if not shard.chunks:
+        return f"{shard.domain}, private data"
+    return f"{shard.domain}, chunks {shard.first} to {shard.first + shard.chunks - 1}"
+
+
+def _own(shard: ShardPart) -> str:
+    if not shard.own:
+        return "nothing"
+    return f"{shard.own:,} chunks" if shard.chunks else f"{shard.own:,} tokens"

@@ -73,6 +73,7 @@ def test_who_was_banned_comes_back_with_its_key_and_without_a_vote(make_swarm: M
     cheat = swarm.reachable("x").peer_id
     assert swarm.ended("x") == Exit.FAILED
     assert f"its ban takes {ban} rounds or more" in swarm.nodes["x"].output.read_text()
+    swarm.until_members(*EARLY)
     swarm.start("x")
     swarm.until_members(*EARLY, "x")
     seen = heads(swarm, "a")

@@ -24,6 +24,7 @@ from dhtnode.errors import LocalProtocolError, RemoteProtocolError
 from dhtnode.identity import SIGNATURE_BYTES, Identity, verify
 
 DOMAIN = "dhtnode/1"
+_LEAVES = frozenset({type(None), bool, int, str, bytes})
 
 Digest = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 PeerId = Annotated[str, msgspec.Meta(min_length=50, max_length=54)]
@@ -156,12 +157,12 @@ def _payload(swarm_id: bytes, signer: str, body: Body) -> bytes:
 
 
 def _sorted(value: Any) -> Any:
+    if type(value) in _LEAVES:
+        return value
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
             raise LocalProtocolError("map keys must be text")
         return {key: _sorted(value[key]) for key in sorted(value)}
     if isinstance(value, list | tuple):
-        return [_sorted(item) for item in value]
-    if value is None or isinstance(value, bool | int | str | bytes):
-        return value
+        return [item if type(item) in _LEAVES else _sorted(item) for item in value]
     raise LocalProtocolError(f"{type(value).__name__} has no canonical form")

@@ -83,6 +83,11 @@ class InnerSection(Section, frozen=True, kw_only=True):
     """Share of the learning rate that is left in the last round (cosine in between)."""
     moments: Literal["reset", "averaged"] = "reset"
     """Optimizer state at a round's start: none, or averaged over members like the weights."""
+    scaling: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+    """Memory of the shared second moments whose root divides each gradient, see `training.scaling`:
+    the share that stays from round to round. 0: gradients are taken as they are. For optimizer `SGD`."""
+    scaling_eps: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1e-5
+    """Added to that root. Measured with 0.18 M parameters (docs/convergence.md)."""
 
     def steps_at(self, round_no: int) -> int:
         """Inner steps H of a full-speed node in a round."""
@@ -285,6 +290,9 @@ def check_terms(terms: Terms, source: str) -> None:
         raise _refused(
             source, "is not valid: inner.steps must begin at round 0 and rise", "correct inner.steps"
         )
+    fault = _scaling_fault(terms.inner)
+    if fault:
+        raise _refused(source, f"is not valid: inner.scaling {fault}", "correct the section [inner]")
     for key, options in (("task.options", terms.task.options), ("inner.options", terms.inner.options)):
         if not _finite(list(options.values())):
             raise _refused(source, f"is not valid: {key} holds a number that is not finite", f"correct {key}")
@@ -306,6 +314,20 @@ def check_terms(terms: Terms, source: str) -> None:
         raise _refused(
             source, f"is not valid: data.chunks needs {expected} digests", "make it with 'dhtnode swarm new'"
         )
+
+
+def _scaling_fault(inner: InnerSection) -> str | None:
+    """What the shared second moments follow from is known only if a step is rate times gradient."""
+    rate = inner.options.get("lr")
+    if not inner.scaling:
+        return None
+    if inner.optimizer != "SGD" or inner.options.get("momentum"):
+        return "is for optimizer `SGD` without momentum"
+    if inner.moments != "reset":
+        return "and inner.moments `averaged` exclude each other"
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not rate > 0:
+        return "needs a number above 0 as inner.options.lr"
+    return None
 
 
 def _finite(value: Any) -> bool:

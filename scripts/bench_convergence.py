@@ -4,7 +4,8 @@ loss, bytes sent.
 Both sides run the project's own code in one process (`training.rehearsal`), which gives the same bits
 as real nodes. The data-parallel reference is a swarm of one whose batch is the global batch and whose
 optimizer state survives from round to round: plain AdamW. Each reference budget has its own whole
-cosine schedule, and both sides' learning rates were tuned (docs/convergence.md).
+cosine schedule, and both sides' learning rates were tuned (docs/convergence.md). The swarm's members take
+steps of plain SGD with gradients scaled by shared second moments (`training.scaling`).
 """
 
 from __future__ import annotations
@@ -44,9 +45,12 @@ from training.rehearsal import rehearse
 from training.tasks.text import Text
 
 NODES = 4
-REFERENCE: dict[str, Any] = {"lr": 1.3e-2, "betas": (0.8, 0.99), "eps": 1e-4, "clip_norm": 1.0}
+REFERENCE: dict[str, Any] = {"lr": 9e-3, "weight_decay": 0.1}
 """The best found for data-parallel training; the swarm's best are the defaults of `Setting`."""
+LARGE_LR, LARGE = 1.3e-2, 4
+"""The same with a global batch so many times larger and as many times fewer steps: fewer bytes as well."""
 SINGLE: dict[str, Any] = {**REFERENCE, "lr": 4e-3}
+ADAM: dict[str, Any] = {"betas": [0.8, 0.99], "eps": 1e-4}
 POINTS = 10
 """Evaluations along a run."""
 SWEEP = [
@@ -72,18 +76,16 @@ class Setting:
     seed: int = 0
     every: float = 6.7
     """Mean inner steps between synchronisations."""
-    power: float = 1.7
+    power: float = 2.0
     """Rounds end at steps N (r / R)^power: above 1, rounds are short early and long later."""
     codec: str = "int2"
     rule: str = "mean"
-    lr: float = 1.2e-2
-    betas: tuple[float, float] = (0.6, 0.95)
-    eps: float = 1e-4
-    clip_norm: float = 0.5
-    round_warmup: int = 1
-    outer_lr: float = 0.7
-    outer_momentum: float = 0.87
-    batch: int = 8
+    lr: float = 1e-3
+    weight_decay: float = 0.02
+    scaling: float = 0.95
+    outer_lr: float = 1.4
+    outer_momentum: float = 0.8
+    batch: int = 2
     dim: int = 64
     layers: int = 3
     data: str = ""
@@ -131,16 +133,16 @@ def manifest_of(setting: Setting, content: bytes) -> Manifest:
         rounds = rounds_of(setting.steps, setting.every, setting.power)
     else:
         pairs, rounds = ((0, max(1, setting.steps // POINTS)),), POINTS
+    options: dict[str, Any] = {"lr": setting.lr, "weight_decay": setting.weight_decay}
     inner = InnerSection(
         steps=pairs,
         batch_size=setting.batch * (NODES if setting.kind == "dp" else 1),
-        optimizer="AdamW",
-        options={"lr": setting.lr, "betas": [*setting.betas], "eps": setting.eps, "weight_decay": 0.1},
-        clip_norm=setting.clip_norm,
+        optimizer="SGD" if swarm else "AdamW",
+        options=options if swarm else {**options, **ADAM},
         warmup_steps=min(50, setting.steps // 5),
-        round_warmup=setting.round_warmup if swarm else 0,
         final_lr=0.0,
         moments="reset" if swarm else "averaged",
+        scaling=setting.scaling if swarm else 0.0,
     )
     outer = OuterSection(lr=setting.outer_lr, momentum=setting.outer_momentum)
     terms = Terms(
@@ -203,13 +205,15 @@ def settings_for(args: argparse.Namespace) -> list[Setting]:
             jobs.append(
                 replace(base, name=f"dp {fraction:g}", kind="dp", seed=seed, steps=steps, **reference)
             )
+        large = {**reference, "lr": LARGE_LR, "batch": args.batch * LARGE}
+        jobs.append(replace(base, name="dp large", kind="dp", seed=seed, steps=args.steps // LARGE, **large))
     jobs.append(replace(base, name="single", kind="single", steps=args.steps * NODES, **SINGLE))
     if not args.no_sweep:
         jobs += [
             replace(base, name=f"{codec} H={every:g}", codec=codec, every=every, seed=seed)
             for codec, every in SWEEP
             if (codec, every) != (base.codec, base.every)
-            for seed in range(args.seeds)
+            for seed in range(args.sweep_seeds)
         ]
     return sorted(jobs, key=lambda job: -job.steps * (NODES if job.kind != "single" else 1))
 
@@ -251,6 +255,7 @@ def summarize(outcomes: Sequence[Outcome], args: argparse.Namespace) -> dict[str
         "loss_swarm": [round(o.loss, 4) for o in swarms],
         "loss_clipped": [round(named["swarm clipped", seed].loss, 4) for seed in seeds],
         "loss_dp": [round(o.loss, 4) for o in dps],
+        "loss_dp_large": [round(named["dp large", seed].loss, 4) for seed in seeds],
         "loss_single": round(named["single", 0].loss, 4),
         "loss_gap": round(statistics.mean(o.loss for o in swarms) - statistics.mean(o.loss for o in dps), 4),
         "tokens_ratio": [None if ratio is None else round(ratio, 3) for ratio in ratios],
@@ -349,8 +354,8 @@ def plot(summary: dict[str, object], outcomes: Sequence[Outcome], folder: Path) 
 
 def print_tables(summary: dict[str, object], out: Iterable[str] = ()) -> None:
     print(f"\n{summary['machine']}")
-    shown = ("parameters", "tokens", "loss_dp", "loss_budgets", "loss_swarm", "loss_clipped", "loss_single")
-    for key in (*shown, "loss_gap", "tokens_ratio"):
+    shown = ("parameters", "tokens", "loss_dp", "loss_budgets", "loss_dp_large", "loss_swarm")
+    for key in (*shown, "loss_clipped", "loss_single", "loss_gap", "tokens_ratio"):
         print(f"{key:>22}  {summary[key]}")
     print(f"{'tokens_ratio_of_means':>22}  {summary['tokens_ratio_of_means']}   (aim: at most 1.15)")
     print(f"{'bytes_ratio':>22}  {summary['bytes_ratio']}   (aim: at least 100)\n")
@@ -367,19 +372,20 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures and curves")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="write the two plots")
     parser.add_argument("--data", type=Path, metavar="FILE", help="any text instead of the built-in one")
-    parser.add_argument("--steps", type=int, default=1000, help="inner steps of each node")
-    parser.add_argument("--batch", type=int, default=8, help="sequences of each node in one step")
+    parser.add_argument("--steps", type=int, default=4000, help="inner steps of each node")
+    parser.add_argument("--batch", type=int, default=2, help="sequences of each node in one step")
     parser.add_argument("--lr", type=float, default=Setting.lr, help="of the swarm's inner steps")
     parser.add_argument(
         "--reference-lr", type=float, default=REFERENCE["lr"], help="of data-parallel training"
     )
     parser.add_argument("--power", type=float, default=Setting.power, help="how much longer late rounds are")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--sweep-seeds", type=int, default=1, help="of the curve of loss against bytes")
     parser.add_argument("--no-sweep", action="store_true", help="only the main comparison")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at the same time")
     args = parser.parse_args()
     if args.quick:
-        args.steps, args.seeds = max(20, args.steps // 10), 1
+        args.steps, args.seeds, args.sweep_seeds = max(20, args.steps // 10), 1, 1
     jobs = settings_for(args)
     outcomes: list[Outcome] = []
     with ProcessPoolExecutor(args.jobs) as pool:

@@ -10,7 +10,7 @@ The data's way through a round, from state t to state t + 1:
     codec.py      the pseudo-gradient as bytes; contribution.py: digested, and checked on arrival
     partition.py  who reduces which chunks
     reduce.py     the weighted mean, in roster order
-    outer.py      Nesterov step, and the next state
+    outer.py      Nesterov step, and the next state; scaling.py: what it tells of gradients' sizes
 
     genesis.py    the state before the first round, from the seed alone; eager.py: torch uncompiled
     checkpoint.py the state on disk

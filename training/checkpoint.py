@@ -37,7 +37,12 @@ def save_checkpoint(path: Path, state: State, notes: Mapping[str, str] = Mapping
     Raises:
         ConfigError: DISK (7) without space, HOME (5) where the folder can't be written.
     """
-    tensors = {"weights": state.weights, "momentum": state.momentum, "moments": state.moments}
+    tensors = {
+        "weights": state.weights,
+        "momentum": state.momentum,
+        "squares": state.squares,
+        "moments": state.moments,
+    }
     metadata = {
         "format": FORMAT,
         "swarm_id": state.swarm_id.hex(),
@@ -87,7 +92,7 @@ def load_checkpoint(path: Path, swarm_id: bytes, shape: Shape) -> State | None:
         raise DamagedCheckpointError(f"{path} is damaged: not a checkpoint of format {FORMAT}")
     if metadata.get("swarm_id") != swarm_id.hex():
         raise ConfigError(f"the checkpoint {path} belongs to another swarm; give another --home", Exit.HOME)
-    parts = [tensors[name] for name in ("weights", "momentum", "moments") if name in tensors]
+    parts = [tensors[name] for name in ("weights", "momentum", "squares", "moments") if name in tensors]
     try:
         values_S = np.concatenate([np.zeros(0, np.float32), *parts])
         state = State(swarm_id, int(metadata["round"]), shape, values_S)

@@ -26,8 +26,16 @@ from training.data import batch_indices
 from training.flatten import Layout
 from training.genesis import build_model
 from training.in_force import TermsInForce
-from training.optimizer import lift_roots, load_moments, make_optimizer, moment_names, read_moments
+from training.optimizer import (
+    divisors_of,
+    lift_roots,
+    load_moments,
+    make_optimizer,
+    moment_names,
+    read_moments,
+)
 from training.outer import DivergedError
+from training.scaling import divisor
 from training.schedule import lr_factor, nominal_steps, round_factor
 from training.segments import boundaries_of
 from training.state import Shape, State
@@ -66,6 +74,8 @@ class LocalRun:
     start_P: Vector
     places: frozenset[int]
     """Steps after which there is a boundary."""
+    divisors: list[tuple[torch.nn.Parameter, torch.Tensor]]
+    """What each parameter's gradients are divided by; empty if they are not scaled."""
     steps: int = 0
     """Inner steps done."""
     loss_sum: float = 0.0
@@ -108,7 +118,9 @@ class Trainer:
         self.boundary_bytes = most_bytes(self._model, make_optimizer(inner, self._model))
         """Of the longest state that a run can be opened at."""
         self._moments = moment_names(inner)
-        self.shape = Shape(self._layout.elems, manifest.terms.outer.momentum > 0, len(self._moments))
+        self.shape = Shape(
+            self._layout.elems, manifest.terms.outer.momentum > 0, len(self._moments), inner.scaling > 0
+        )
 
     def twin(self) -> Trainer:
         """Another trainer of the same swarm on the same device, with a model of its own."""
@@ -161,7 +173,8 @@ class Trainer:
         self._model.train()
         rates = [group["lr"] for group in optimizer.param_groups]
         start_P, places = self._layout.read(self._model), self._places(state.round_no)
-        return LocalRun(state.round_no, shard, peer_id, optimizer, rates, start_P, places)
+        divisors = divisors_of(self._model, self._layout, divisor(state, inner)) if self.shape.scaling else []
+        return LocalRun(state.round_no, shard, peer_id, optimizer, rates, start_P, places, divisors)
 
     def begin_at(self, boundary: Boundary, state: State, shard: Shard, peer_id: str) -> LocalRun:
         """A local round from a boundary inside it on, with the same bits as if its first steps were done.
@@ -279,5 +292,8 @@ class Trainer:
         torch.autograd.backward(loss)
         if inner.clip_norm:
             torch.nn.utils.clip_grad_norm_(self._model.parameters(), inner.clip_norm)
+        for parameter, scale in local.divisors:
+            if parameter.grad is not None:
+                parameter.grad.div_(scale)
         eager.step(local.optimizer)
         return value

@@ -140,6 +140,19 @@ def prime(optimizer: torch.optim.Optimizer) -> None:
         group["lr"] = rate
 
 
+def divisors_of(model: nn.Module, layout: Layout, divisor_P: Vector) -> list[tuple[nn.Parameter, Tensor]]:
+    """Each trained parameter with its part of a divisor, on its device and in its type."""
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    return [
+        (
+            parameter,
+            torch.from_numpy(np.array(divisor_P[entry.start : entry.stop])).view(entry.shape).to(parameter),
+        )
+        for entry in layout.entries
+        if (parameter := parameters.get(entry.name)) is not None and parameter.requires_grad
+    ]
+
+
 def _names_of(optimizer: torch.optim.Optimizer) -> tuple[str, ...]:
     parameter = optimizer.param_groups[0]["params"][0]
     kept = optimizer.state[parameter]

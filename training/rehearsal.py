@@ -69,7 +69,7 @@ def rehearse(
         sent = [(done.weight, encode(done.update_U, manifest.terms.wire)) for done in work.values()]
         mean = _reduce(sent, state.shape.update_elems, manifest.terms.wire, manifest.terms.reduce)
         state = advance(
-            state, decode_all(mean, state.shape.update_elems, manifest.terms.wire), manifest.terms.outer
+            state, decode_all(mean, state.shape.update_elems, manifest.terms.wire), manifest.terms
         )
         yield Rehearsed(state, work, sum(len(chunk) for chunk in mean))
 

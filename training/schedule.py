@@ -10,6 +10,9 @@ import math
 
 from dhtnode.manifest import InnerSection
 
+_EVEN_FACTORIALS = tuple(math.factorial(2 * k) for k in range(13, -1, -1))
+"""Of the cosine's series, the smallest term first: enough for 16 digits up to pi / 2."""
+
 
 def nominal_steps(inner: InnerSection, rounds: int) -> int:
     """Inner steps of a full-speed node in the rounds 0..rounds-1."""
@@ -28,8 +31,30 @@ def lr_factor(inner: InnerSection, step: int, total: int) -> float:
     (Loshchilov and Hutter, arXiv:1608.03983, without restarts).
     """
     warmup = min(1.0, (step + 1) / inner.warmup_steps) if inner.warmup_steps else 1.0
-    progress = min(1.0, step / total)
-    return warmup * (inner.final_lr + (1 - inner.final_lr) * (1 + math.cos(math.pi * progress)) / 2)
+    return warmup * (inner.final_lr + (1 - inner.final_lr) * _half_wave(min(1.0, step / total)))
+
+
+def reach(inner: InnerSection, round_no: int, total: int) -> float:
+    """Sum of the learning rate's shares over a full-speed node's round: how far a gradient of 1 carries."""
+    first = nominal_steps(inner, round_no)
+    return sum(
+        lr_factor(inner, first + step, total) * round_factor(inner, step, first_round=round_no == 0)
+        for step in range(inner.steps_at(round_no))
+    )
+
+
+def _half_wave(x: float) -> float:
+    """(1 + cos(pi x)) / 2 for x from 0 to 1, by its power series.
+
+    Only adds and multiplies, which are the same everywhere; a library's cosine differs in the last bit from
+    one machine to the next, and the shared state may follow from it (`training.scaling`).
+    """
+    angle = math.pi / 2 * x
+    cosine = 0.0
+    square = angle * angle
+    for factorial in _EVEN_FACTORIALS:
+        cosine = 1 / factorial - square * cosine
+    return cosine * cosine
 
 
 def round_factor(inner: InnerSection, step: int, first_round: bool) -> float:

@@ -1,10 +1,10 @@
 """The shared state after a round: what every member holds to the last bit.
 
-One float32 vector: weights, then outer momentum (if the swarm has any), then averaged inner moments
-(if it averages them). Its little-endian bytes are cut into chunks of CHUNK_BYTES; the digest of the
-state binds swarm id, round number and all chunks. Whoever has a digest that a quorum signed can
-fetch the leaves from one peer and chunks from many, and check each of them on its own
-(dhtnode/net/chunks.py).
+One float32 vector: weights, then outer momentum (if the swarm has any), then second moments of the
+averaged gradient (if gradients are scaled), then averaged inner moments (if it averages them). Its
+little-endian bytes are cut into chunks of CHUNK_BYTES; the digest of the state binds swarm id, round number
+and all chunks. Whoever has a digest that a quorum signed can fetch the leaves from one peer and chunks
+from many, and check each of them on its own (dhtnode/net/chunks.py).
 
 # P = floating-point elements of the model, S = elements of the state
 """
@@ -35,11 +35,13 @@ class Shape:
     """Whether the outer optimizer keeps momentum."""
     moments: int = 0
     """Averaged moments of the inner optimizer, for each parameter (Adam has 2)."""
+    scaling: bool = False
+    """Whether gradients are scaled by shared second moments."""
 
     @property
     def elems(self) -> int:
         """S."""
-        return self.params * (1 + self.momentum + self.moments)
+        return self.params * (1 + self.momentum + self.scaling + self.moments)
 
     @property
     def update_elems(self) -> int:
@@ -80,9 +82,15 @@ class State:
         return self.values_S[self.shape.params : self.shape.params * (1 + self.shape.momentum)]
 
     @property
+    def squares(self) -> Vector:
+        """Second moments of the averaged gradient, P elements, or empty; see `training.scaling`."""
+        start = self.shape.params * (1 + self.shape.momentum)
+        return self.values_S[start : start + self.shape.params * self.shape.scaling]
+
+    @property
     def moments(self) -> Vector:
         """The averaged inner moments, one after the other. Empty if they are reset each round."""
-        return self.values_S[self.shape.params * (1 + self.shape.momentum) :]
+        return self.values_S[self.shape.params * (1 + self.shape.momentum + self.shape.scaling) :]
 
     @cached_property
     def chunks(self) -> list[memoryview]:

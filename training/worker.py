@@ -131,7 +131,7 @@ class Worker:
 
         def advance() -> State:
             mean = decode_all(results, state.shape.update_elems, self._manifest.terms.wire)
-            after = outer.advance(state, mean, self._in_force.at(state.round_no).outer)
+            after = outer.advance(state, mean, self._in_force.at(state.round_no))
             _ = after.digest  # computed here, not in the event loop
             return after
 

@@ -58,7 +58,7 @@ class Model:
             from training.optimizer import moment_names  # only here: torch takes seconds to load
 
             moments = len(moment_names(terms.inner))
-        vectors = 1 + (terms.outer.momentum > 0) + moments
+        vectors = 1 + (terms.outer.momentum > 0) + (terms.inner.scaling > 0) + moments
         params, rest = divmod(length, 4 * vectors)
         return cls(params, params * (1 + moments)) if params and not rest else None
 

@@ -13,7 +13,12 @@ from training.checkpoint import DamagedCheckpointError, load_checkpoint, save_ch
 from training.state import Shape, State
 
 SWARM = b"s" * 32
-SHAPES = [Shape(5_000, momentum=True), Shape(5_000, momentum=False), Shape(5_000, momentum=True, moments=2)]
+SHAPES = [
+    Shape(5_000, momentum=True),
+    Shape(5_000, momentum=False),
+    Shape(5_000, momentum=True, moments=2),
+    Shape(5_000, momentum=True, scaling=True),
+]
 
 
 def state_of(shape: Shape = SHAPES[0], round_no: int = 3) -> State:

@@ -67,11 +67,16 @@ def test_nobody_changes_a_state() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "parts"),
-    [(Shape(10, momentum=False), (10, 0, 0)), (Shape(10, momentum=True, moments=2), (10, 10, 20))],
+    [
+        (Shape(10, momentum=False), (10, 0, 0, 0)),
+        (Shape(10, momentum=True, moments=2), (10, 10, 0, 20)),
+        (Shape(10, momentum=False, scaling=True), (10, 0, 10, 0)),
+        (Shape(10, momentum=True, moments=1, scaling=True), (10, 10, 10, 10)),
+    ],
 )
-def test_sections(shape: Shape, parts: tuple[int, int, int]) -> None:
+def test_sections(shape: Shape, parts: tuple[int, ...]) -> None:
     state = state_of(shape=shape)
-    assert (state.weights.size, state.momentum.size, state.moments.size) == parts
+    assert (state.weights.size, state.momentum.size, state.squares.size, state.moments.size) == parts
 
 
 def test_a_vector_of_another_shape_or_type_is_no_state() -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from dhtnode.digest import digest
 from dhtnode.identity import Identity
-from dhtnode.manifest import DataSection, InnerSection, RoundSection, TaskSection, Terms, WireSection
+from dhtnode.manifest import FORMAT, DataSection, InnerSection, RoundSection, TaskSection, Terms, WireSection
 from dhtnode.records import Body, Signed, open_record, sign
 from training.chain import Certificate, found
 from training.events import Plan, Work
@@ -52,7 +52,7 @@ def by_id(peer: str) -> Identity:
 
 def terms(**round_settings: Any) -> Terms:
     return Terms(
-        format=2,
+        format=FORMAT,
         name="unit",
         creator=person(0).peer_id,
         task=TaskSection(kind="none"),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dhtnode.identity import Identity
-from dhtnode.manifest import InnerSection, Manifest, TaskSection, Terms
+from dhtnode.manifest import FORMAT, InnerSection, Manifest, TaskSection, Terms
 from tests.adversary.attacks import ATTACKS, WORK_ATTACKS, FewerSteps, LabelFlip
 from tests.adversary.crooked import CrookedTrainer
 from training.data import builtin_text, describe
@@ -27,7 +27,7 @@ OPTIONS: dict[str, int | float | str | bool | list[float]] = {
 
 def swarm() -> tuple[Manifest, Task, Shard]:
     terms = Terms(
-        format=2,
+        format=FORMAT,
         name="test",
         creator=CREATOR.peer_id,
         task=TaskSection(kind="text", options=OPTIONS),

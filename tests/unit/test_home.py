@@ -15,7 +15,7 @@ from dhtnode.errors import ConfigError, Exit
 from dhtnode.files import replacing
 from dhtnode.home import Home, find_home, homes_folder
 from dhtnode.identity import Identity
-from dhtnode.manifest import DataSection, Manifest, TaskSection, Terms
+from dhtnode.manifest import FORMAT, DataSection, Manifest, TaskSection, Terms
 
 HOLDER = """
 import sys
@@ -30,7 +30,9 @@ with Home.open(Path(sys.argv[1])).locked():
 def manifest(name: str) -> Manifest:
     creator = Identity.from_seed(bytes(32))
     task, data = TaskSection(kind="digits"), DataSection(mode="private")
-    return Manifest.create(Terms(format=2, name=name, creator=creator.peer_id, task=task, data=data), creator)
+    return Manifest.create(
+        Terms(format=FORMAT, name=name, creator=creator.peer_id, task=task, data=data), creator
+    )
 
 
 def test_a_new_home_is_for_its_owner_only(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from dhtnode.errors import ConfigError
 from dhtnode.identity import Identity
-from dhtnode.manifest import DataSection, InnerSection, Manifest, OuterSection, TaskSection, Terms
+from dhtnode.manifest import FORMAT, DataSection, InnerSection, Manifest, OuterSection, TaskSection, Terms
 from training.codec import Vector
 from training.data import batch_indices, builtin_text, describe
 from training.inner import LocalWork, Trainer
@@ -40,7 +40,7 @@ class Dropping(Text):
 def manifest(inner: InnerSection = PLAIN, mode: str = "shared", momentum: float = 0.0) -> Manifest:
     data = describe(TEXT, 0.1) if mode == "shared" else DataSection(mode="private")
     terms = Terms(
-        format=2,
+        format=FORMAT,
         name="test",
         creator=CREATOR.peer_id,
         task=TaskSection(kind="text", options=OPTIONS),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from dhtnode.errors import ConfigError, Exit
 from dhtnode.identity import Identity
 from dhtnode.manifest import (
+    FORMAT,
     DataSection,
     InnerSection,
     Manifest,
@@ -31,7 +32,9 @@ DATA = DataSection(mode="shared", digest="ab" * 32, total_bytes=100_000, chunks=
 
 
 def terms(**changes: Any) -> Terms:
-    plain = Terms(format=2, name="a-swarm", creator=CREATOR.peer_id, task=TaskSection(kind="text"), data=DATA)
+    plain = Terms(
+        format=FORMAT, name="a-swarm", creator=CREATOR.peer_id, task=TaskSection(kind="text"), data=DATA
+    )
     return msgspec.structs.replace(plain, **changes)
 
 
@@ -150,8 +153,8 @@ def test_any_changed_letter_of_the_file_is_refused(data: st.DataObject) -> None:
         ({"inner__steps": [[0, 5], [9, 5], [3, 5]]}, "and rise"),
         ({"inner__steps": [[0, 5, 7]]}, "at `inner.steps[0]`"),
         ({"wire__chunk_elems": 300}, "wire.chunk_elems is no multiple"),
-        ({"format": 3}, "has format 3, this node reads format 2; update dhtnode"),
-        ({"format": 0}, "has format 0, this node reads format 2; make it with 'dhtnode swarm new'"),
+        ({"format": FORMAT + 1}, f"has format {FORMAT + 1}, this node reads format {FORMAT}; update dhtnode"),
+        ({"format": 0}, f"has format 0, this node reads format {FORMAT}; make it with 'dhtnode swarm new'"),
         ({"format": "1"}, "has format '1'"),
         ({"format": True}, "has format True"),
         ({"format": None}, "has format None"),

@@ -11,6 +11,7 @@ import torch
 
 from dhtnode.identity import Identity
 from dhtnode.manifest import (
+    FORMAT,
     DataSection,
     InnerSection,
     Manifest,
@@ -40,7 +41,7 @@ TINY = TaskSection(
 
 
 def swarm(task: TaskSection, data: DataSection, **sections: Any) -> tuple[Manifest, Task, Trainer]:
-    terms = Terms(format=2, name="test", creator=CREATOR.peer_id, task=task, data=data, **sections)
+    terms = Terms(format=FORMAT, name="test", creator=CREATOR.peer_id, task=task, data=data, **sections)
     manifest = Manifest.create(terms, CREATOR)
     loaded = load_task(task, Path())
     return manifest, loaded, Trainer(manifest, loaded)

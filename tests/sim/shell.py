@@ -559,7 +559,7 @@ class Node:
             self.disk.results[result.body.root] = part
             chunks += part
         mean = codec.decode_all(chunks, SHAPE.update_elems, WIRE)
-        after = outer.advance(state, mean, self.floor.in_force.at(plan.round).outer)
+        after = outer.advance(state, mean, self.floor.in_force.at(plan.round))
         self._applied[after.digest] = after
         self.on(Applied(plan.base, tuple(result.id for result in results), after.digest))
 

@@ -71,7 +71,7 @@ class Library:
             sent.append((body.weight * WHOLE, chunks))
         reduced = reduce_part(sent, SIZES, WIRE, self.world.terms.reduce)
         mean = codec.decode_all(reduced, SHAPE.update_elems, WIRE)
-        return outer.advance(start, mean, self.world.terms.outer).digest
+        return outer.advance(start, mean, self.world.terms).digest
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -372,14 +372,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures and curves")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="write the two plots")
     parser.add_argument("--data", type=Path, metavar="FILE", help="any text instead of the built-in one")
-    parser.add_argument("--steps", type=int, default=4000, help="inner steps of each node")
+    parser.add_argument("--steps", type=int, default=2000, help="inner steps of each node")
     parser.add_argument("--batch", type=int, default=2, help="sequences of each node in one step")
     parser.add_argument("--lr", type=float, default=Setting.lr, help="of the swarm's inner steps")
     parser.add_argument(
         "--reference-lr", type=float, default=REFERENCE["lr"], help="of data-parallel training"
     )
     parser.add_argument("--power", type=float, default=Setting.power, help="how much longer late rounds are")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--sweep-seeds", type=int, default=1, help="of the curve of loss against bytes")
     parser.add_argument("--no-sweep", action="store_true", help="only the main comparison")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at the same time")

@@ -52,6 +52,17 @@ def swarm(seed: int, folder: Path, nodes: int = 5, min_peers: int = 5) -> World:
     return world
 
 
+def misses(world: World, away: Node, rounds: int) -> None:
+    """A node is down while the others do so many rounds; then all have one set of evidence."""
+    others = [node for node in world.nodes if node is not away]
+    away.crash()
+    there = max(world.numbers()) + rounds
+    world.run_until(lambda: world.all_at(there, others), 5_000)
+    away.start()
+    world.run_until(lambda: world.all_at(there + 2), 600)
+    world.run_until(lambda: agree(world.nodes), 600)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_gossip_that_loses_a_third_still_gives_one_set_and_one_ledger(seed: int, tmp_path: Path) -> None:
     world = swarm(seed, tmp_path)
@@ -81,25 +92,14 @@ def test_a_cheat_is_found_under_loss_and_everybody_burns_the_same_stake(seed: in
 def test_a_node_that_is_killed_and_comes_back_has_the_others_ledger(seed: int, tmp_path: Path) -> None:
     world = swarm(seed, tmp_path)
     world.run_until(lambda: world.all_at(6), 600)
-    away, others = world.nodes[3], [node for node in world.nodes if node is not world.nodes[3]]
-    away.crash()
-    there = max(world.numbers()) + 3
-    world.run_until(lambda: world.all_at(there, others), 600)
-    away.start()
-    world.run_until(lambda: world.all_at(there + 3), 600)
-    world.run_until(lambda: agree(world.nodes), 600)
+    misses(world, world.nodes[3], 3)
 
 
 def test_a_node_that_was_away_for_fifty_rounds_gets_all_of_them(tmp_path: Path) -> None:
     world = swarm(5, tmp_path)
     world.run_until(lambda: world.all_at(4), 600)
-    away, others = world.nodes[2], [node for node in world.nodes if node is not world.nodes[2]]
-    away.crash()
-    there = max(world.numbers()) + 52
-    world.run_until(lambda: world.all_at(there, others), 5_000)
-    away.start()
-    world.run_until(lambda: world.all_at(there + 2), 600)
-    world.run_until(lambda: agree(world.nodes), 600)
+    away = world.nodes[2]
+    misses(world, away, 52)
     assert away.standing is not None
     assert away.standing.rewards().missing_rounds == 0
 

@@ -47,6 +47,7 @@ from training.worker import Worker
 from validation.cases import Case
 from validation.messages import Verdict
 from validation.validator import Validator
+from validation.voucher import Voucher
 
 log = logging.getLogger(__name__)
 
@@ -187,6 +188,11 @@ class Report:
         self.notice(f"out of the swarm: {case.text}; 'dhtnode audit show {case.id.hex()[:12]}' has the proof")
         if case.guilty == self._peer_id:
             self.on_own_conviction(case)
+
+    def vouched(self, voucher: Signed[Voucher]) -> None:
+        """A member answers for a newcomer, perhaps for this node."""
+        if self.standing is not None:
+            self.standing.vouched(voucher)
 
     def note_phase(self) -> None:
         """Called with each effect: where the round's time goes."""

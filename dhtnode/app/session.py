@@ -144,15 +144,17 @@ class Session:
             members=lambda: member.certificate.head.members if member.certificate else (),
             spawn=lambda work: self._driver.spawn(work),
         )
-        self._validator = validator = Validator(member, witness, gate, chain, self._canaries.eps_ppm)
-        report.validator, validator.entry = validator, entry
-        for shown in memory.entries():
-            validator.admit(shown)
         self._standing = standing = report.standing = Standing(
             *(store, in_force, swarm_id, identity),
             parameters=trainer.shape.params,
             sizes_K=exchange.sizes_K,
         )
+        self._validator = validator = Validator(
+            *(member, witness, gate, chain, self._canaries.eps_ppm), backing=standing.bonds
+        )
+        report.validator, validator.entry = validator, entry
+        for shown in memory.entries():
+            validator.admit(shown)
         standing.restore(validator, memory.cases())
         self.governing = report.governing = Governing(
             *(identity, in_force, standing.vested_before),

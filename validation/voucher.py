@@ -169,6 +169,11 @@ class Vouchers:
         """The voucher that has let a newcomer in, while it is on probation."""
         return self._in.get(newcomer)
 
+    @property
+    def open(self) -> list[Signed[Voucher]]:
+        """All of these, by newcomer."""
+        return [one for _, one in sorted(self._in.items())]
+
     def open_of(self, member: str) -> list[Signed[Voucher]]:
         """Those newcomers' on probation that a member answers for."""
         return [one for one in self._in.values() if one.signer == member]

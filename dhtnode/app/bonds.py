@@ -1,19 +1,17 @@
-"""Members' bonds at one node: what stands behind a voucher, and which bonds are lost.
+"""What faults cost, as one node books it: the stake of who is guilty, and the bond of who answered for it.
 
-Vouchers and cases come in any order. Each pair of them that belongs together is an entry of the ledger as
-soon as its round has closed here (`rewards.evidence.bond_entry`).
+Vouchers and cases come in any order, and perhaps before the rounds they are about. Each case, and each pair
+of a voucher and a case that belong together, is an entry of the ledger as soon as its round has closed here.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 from dhtnode.app.archive import Archive
 from dhtnode.app.balances import Balances
 from dhtnode.records import Signed, open_record
 from dhtnode.store import Store, StoredRecord
 from rewards.entries import Entry
-from rewards.evidence import bond_entry
+from rewards.evidence import bond_entry, case_entry
 from rewards.heads import Heads
 from training.in_force import TermsInForce
 from training.messages import WHOLE
@@ -40,7 +38,6 @@ class Bonds(Backing):
         in_force: TermsInForce,
         swarm_id: bytes,
         me: str,
-        *,
         heads: Heads,
         archive: Archive,
         balances: Balances,
@@ -55,6 +52,8 @@ class Bonds(Backing):
         self._vouchers = {one.id: one for one in self.stored()}
         self._cases: dict[str, dict[bytes, Case]] = {}
         """By the guilty key."""
+        self._unbooked: list[Case] = []
+        """On rounds that have not closed here, or otherwise."""
 
     def stored(self) -> list[Signed[Voucher]]:
         """All that were kept, also what the chain that is followed now knows nothing of."""
@@ -69,28 +68,42 @@ class Bonds(Backing):
         self._vouchers[voucher.id] = voucher
 
     def convicted(self, case: Case) -> None:
-        """A fault is proven."""
+        """A fault is proven. How many there can be is bounded by `validator.MAX_CASES`."""
         self._cases.setdefault(case.guilty, {})[case.id] = case
+        self._unbooked.append(case)
 
     def forget_before(self, round_no: int) -> None:
         """Vouchers of earlier rounds have gone from the store."""
         self._vouchers = {id_: one for id_, one in self._vouchers.items() if one.body.round >= round_no}
 
-    def lost(self, number: int) -> Iterator[Entry]:
-        """An entry for each voucher and case that belong together, of rounds that have closed here.
+    def entries(self, number: int) -> list[Entry]:
+        """What can be booked now; of bonds also what was booked before.
+
+        Who contradicts itself names any round. One far ahead would let all credits vest, so it has to wait.
+        So has a case on a round that this node does not know, or that its chain has closed otherwise.
 
         Args:
             number: of the newest head.
         """
-        open_rounds, followed = self._in_force.manifest.reputation.open_rounds, self._heads.followed
+        ripe = [case for case in self._unbooked if self._is_known(case, number)]
+        self._unbooked = [case for case in self._unbooked if not self._is_known(case, number)]
+        return [*map(case_entry, ripe), *self._lost(number)]
+
+    def _is_known(self, case: Case, number: int) -> bool:
+        closed = self._heads.followed.get(case.round_no)
+        return case.round_no < number and (case.certificate is None or case.certificate.id == closed)
+
+    def _lost(self, number: int) -> list[Entry]:
+        """One for each voucher and case that belong together."""
+        open_rounds, found = self._in_force.manifest.reputation.open_rounds, []
         for voucher in self._vouchers.values():
             for case in self._cases.get(voucher.body.newcomer, {}).values():
                 entry = bond_entry(voucher, case, open_rounds)
-                if entry is None or max(entry.round, case.round_no) >= number:
+                if entry is None or entry.round >= number or not self._is_known(case, number):
                     continue
-                known = case.certificate is None or case.certificate.id == followed.get(case.round_no)
-                if known and self.had_full_vote(voucher.signer, voucher.body.round):
-                    yield entry
+                if self.had_full_vote(voucher.signer, voucher.body.round):
+                    found.append(entry)
+        return found
 
     # What vouchers ask
 

@@ -171,7 +171,8 @@ class Performer:
             case Admit(entry):
                 self._memory.keep_entry(entry)
             case Vouched(voucher):
-                self._report.vouched(voucher)
+                if self._report.standing is not None:
+                    self._report.standing.vouched(voucher)
             case Show(record):
                 self._see_through(self._publish(record.wire))
 

@@ -47,7 +47,6 @@ from training.worker import Worker
 from validation.cases import Case
 from validation.messages import Verdict
 from validation.validator import Validator
-from validation.voucher import Voucher
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +103,8 @@ class Report:
         self.scores: Scores | None = None
         self.scored_round: int | None = None
         self.starting = "starting"
+        self.entrance = ""
+        """How far the search for the own proof of work is."""
         self.parameters: int | None = None
         self.member: Member | None = None
         self.validator: Validator | None = None
@@ -189,11 +190,6 @@ class Report:
         if case.guilty == self._peer_id:
             self.on_own_conviction(case)
 
-    def vouched(self, voucher: Signed[Voucher]) -> None:
-        """A member answers for a newcomer, perhaps for this node."""
-        if self.standing is not None:
-            self.standing.vouched(voucher)
-
     def note_phase(self) -> None:
         """Called with each effect: where the round's time goes."""
         phase, _, _ = self._phase()
@@ -227,6 +223,7 @@ class Report:
         head = member.certificate.head if member and member.certificate else None
         sent, received = self._bytes()
         phase, reason, left_s = self._phase()
+        reason = "; ".join(filter(None, (reason, self.entrance)))
         return Status(
             running=True,
             saved_at_s=time.time(),

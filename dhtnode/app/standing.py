@@ -30,7 +30,7 @@ from dhtnode.store import Store
 from rewards.book import PARAMETERS
 from rewards.data import Claim, Registration
 from rewards.entries import Entry
-from rewards.evidence import ClosedRound, case_entry, close_round, round_entries, verdict_entry
+from rewards.evidence import ClosedRound, close_round, round_entries, verdict_entry
 from rewards.heads import Heads
 from rewards.rounds import Step, answer_question
 from training.chain import Certificate
@@ -88,12 +88,7 @@ class Standing:
         self._balances = Balances(store, in_force, swarm_id, parameters, me, self._heads)
         self._book = self._balances.book
         self._archive = Archive(store, swarm_id, me, len(sizes_K))
-        self.bonds = Bonds(
-            *(store, in_force, swarm_id, me),
-            heads=self._heads,
-            archive=self._archive,
-            balances=self._balances,
-        )
+        self.bonds = Bonds(store, in_force, swarm_id, me, self._heads, self._archive, self._balances)
         self._folding = Folding(store, manifest, identity, swarm_id, self._book, self._heads)
         self._page = Page(in_force, me, self._balances)
         self._held = self._book.heads()
@@ -101,8 +96,6 @@ class Standing:
         self._missed: dict[bytes, int | None] = {}
         """Heads whose rounds this node was not there to judge, with the last round in which verdicts on them
         are heard; None until it stands where the others do."""
-        self._unbooked: list[Case] = []
-        """On rounds that have not closed here, or otherwise."""
         store.set_fact(PARAMETERS, parameters.to_bytes(8, "big"))
 
     # After a restart
@@ -176,10 +169,7 @@ class Standing:
     def _try_again(self) -> None:
         """More rounds are known: cases on them can be booked."""
         self._balances.turn()
-        waiting, self._unbooked = self._unbooked, []
-        for case in waiting:
-            self.convicted(case)
-        self._add(self.bonds.lost(self._number))
+        self._add(self.bonds.entries(self._number))
 
     # What happens
 
@@ -358,23 +348,14 @@ class Standing:
         return answer_question(wire, sender, self._archive.step)
 
     def convicted(self, case: Case) -> None:
-        """A fault is proven. How many such entries there can be is bounded by `validator.MAX_CASES`.
-
-        Who contradicts itself names any round. One far ahead would let all credits vest, so it has to wait.
-        So has one on a round that this node does not know, or that its chain has closed otherwise.
-        """
+        """A fault is proven."""
         self.bonds.convicted(case)
-        closed = self._heads.followed.get(case.round_no)
-        known = case.certificate is None or case.certificate.id == closed
-        if case.round_no < self._number and known:
-            self._add([case_entry(case), *self.bonds.lost(self._number)])
-        else:
-            self._unbooked.append(case)
+        self._add(self.bonds.entries(self._number))
 
     def vouched(self, voucher: Signed[Voucher]) -> None:
         """A member answers for a newcomer, which may have been found false already."""
         self.bonds.keep(voucher)
-        self._add(self.bonds.lost(self._number))
+        self._add(self.bonds.entries(self._number))
 
     def registered(
         self, shards: Iterable[Signed[Registration]], new: Signed[Registration] | None = None

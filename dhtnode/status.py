@@ -194,6 +194,23 @@ class TrustPart(Part, frozen=True, kw_only=True):
     """How often it was banned."""
     banned_until: int | None = None
     """First round in which it is not; -1: for good; None: it is not banned."""
+    vouched_by: str | None = None
+    """Who answers for it while it is on probation, in place of a proof of work."""
+
+
+class VoucherPart(Part, frozen=True, kw_only=True):
+    """A member answers for a newcomer."""
+
+    id: str
+    """Of the record, hex."""
+    newcomer: str
+    by: str
+    bond: int
+    """Micro-credits that burn if the newcomer is found false while on probation."""
+    round: int
+    """In which it was given."""
+    until: int
+    """First round in which it holds no more."""
 
 
 class ReputationPart(Part, frozen=True, kw_only=True):
@@ -201,6 +218,8 @@ class ReputationPart(Part, frozen=True, kw_only=True):
 
     of_me: OfMePart = OfMePart()
     table: tuple[TrustPart, ...] = ()
+    vouchers: tuple[VoucherPart, ...] = ()
+    """Newcomers that somebody answers for, and that have not served their probation."""
 
 
 class RewardsPart(Part, frozen=True, kw_only=True):

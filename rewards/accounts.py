@@ -11,7 +11,7 @@ from rewards.stake import Stake
 
 Term = Literal["compute", "data", "audit", "reduction"]
 TERMS: tuple[Term, ...] = ("compute", "data", "audit", "reduction")
-Cause = Term | Literal["case"]
+Cause = Term | Literal["case", "bond"]
 
 PROBATION = 3
 """As `validation.validator` draws audits: a member that has passed k of them is audited at 3 / (1 + k)."""
@@ -32,7 +32,7 @@ class Change:
     def text(self) -> str:
         """In plain words, with the amount."""
         credits_ = f"{abs(self.amount) / PPM:,.6f} credits"
-        if self.cause == "case":
+        if self.cause in ("case", "bond"):
             return f"{credits_} of stake burned: {self.reason}"
         return f"{credits_} for {self.reason}" if self.amount else f"nothing for {self.reason}"
 
@@ -42,6 +42,8 @@ class Change:
         match self.cause:
             case "case":
                 return f"proven guilty of a fault in round {self.round}"
+            case "bond":
+                return f"it answered for a newcomer that was found false in round {self.round}"
             case "compute":
                 return "its work in the round's state"
             case "data":
@@ -81,14 +83,18 @@ class Account:
     last: int = 0
     standing: int = 0
     """In ppm of an audit, see `formula.raised`."""
+    rounds: int = 0
+    """In which its work was there, those that are not closed left out."""
     passed: int = 0
-    """Rounds in which somebody's audit passed its work."""
+    """The same, where somebody's audit passed it."""
     epoch: int = 0
     """Of the two figures below."""
     tickets: int = 0
     """Millionths of tokens in the audits that the lottery let expect."""
     audited: int = 0
     """Tokens of audits that were paid."""
+    lost: set[bytes] = field(default_factory=set)
+    """Newcomers on probation that were found false while it answered for them."""
     reputation: int = reputation_ppm(0)
     """Follows from `standing`."""
     probation_ppm: int = PPM
@@ -102,6 +108,7 @@ class Account:
 
     def gain_standing(self, audited: bool, cap: int) -> None:
         """One more of its rounds has closed; `cap`: audits that count."""
+        self.rounds += 1
         if audited:
             self.passed += 1
             self.probation_ppm = probation_ppm(self.passed)

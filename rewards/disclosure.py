@@ -4,8 +4,8 @@ Records come in one order, by round and then by id, so a reader goes on after th
 a page needs no memory of who has read what. Pages are unsigned: each record in them speaks for itself. What
 a page leaves out can't be seen from it; a reader asks several members and takes the union.
 
-Certified heads, commitments, results, verdicts, cases, amendments and registrations of data are shown, of
-rounds that have begun.
+Certified heads, commitments, results, verdicts, cases, vouchers, amendments and registrations of data are
+shown, of rounds that have begun.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from training.chain import Certificate, open_certificate
 from training.messages import Commitment, Result
 from validation.cases import Case, open_case
 from validation.messages import Verdict
+from validation.voucher import Voucher
 
 ENDPOINT = "disclosure"
 MAX_QUESTION_BYTES = 64
@@ -36,7 +37,7 @@ _FRAME_BYTES = 128
 _CERTIFICATE_START, _CASE_START = b"\x92", b"\x93"
 """Lists of two and three in msgpack; a record is one of four."""
 _KINDS: dict[str, type[Body]] = {
-    kind.KIND: kind for kind in (Commitment, Result, Verdict, Amendment, Registration)
+    kind.KIND: kind for kind in (Commitment, Result, Verdict, Voucher, Amendment, Registration)
 }
 
 Shown = Certificate | Case | Signed[Body]

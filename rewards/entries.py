@@ -3,7 +3,7 @@
 An entry is derived from evidence that has been verified (`evidence.py`) and names the record it rests
 on. It is packed so that the order of the bytes is the canonical order: by round, then kind, then record.
 Within a round a case comes first, so that no credit of that round is paid to who is guilty; then the
-shards, the work, and what members did for each other.
+shards, the work, and what members did for each other; bonds that are lost come last.
 
 Entries only ever get more, and two sets are merged as sets. The root of a set is a digest over the
 digests of its epochs: a new entry changes one of them, and a stored root is loaded without the entries.
@@ -43,6 +43,9 @@ class Kind(IntEnum):
     for that work, else 0."""
     REDUCTION = 5
     """A result. `amount`: bytes of senders."""
+    BOND = 6
+    """A member answered for a newcomer, `other`, which was found false: so much is burned if that was on
+    probation. `amount`: micro-credits."""
 
 
 class Entry(NamedTuple):
@@ -51,7 +54,8 @@ class Entry(NamedTuple):
     round: int
     kind: int
     record: bytes
-    """Id of the record that it rests on; for a case, of the guilty's own record that it is about."""
+    """Id of the record that it rests on; for a case, of the guilty's own record that it is about; for a
+    bond, of the voucher."""
     head: bytes
     """Id of the head that the round ended with; it counts where that head is on the followed chain."""
     key: bytes

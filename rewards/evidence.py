@@ -32,6 +32,7 @@ from training.partition import partition, shares
 from validation.cases import Case, fits
 from validation.lottery import obliged, opens
 from validation.messages import Verdict
+from validation.voucher import Voucher
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,29 @@ def case_entry(case: Case) -> Entry:
     """What a proven fault does to the guilty. An equivocation is one on whatever chain."""
     head = case.certificate.id if case.certificate else ANY_HEAD
     return Entry(case.round_no, Kind.CASE, fault_of(case), head, raw_key(case.guilty), NOBODY, 0, 0)
+
+
+def bond_entry(voucher: Signed[Voucher], case: Case, open_rounds: int) -> Entry | None:
+    """What a newcomer's fault costs who has answered for it: made of these two records alone.
+
+    Whether the newcomer was still on probation is for the fold to say, from the work that is booked. Who
+    contradicts itself names any round, so that counts from the voucher's own on.
+
+    Args:
+        voucher: verified.
+        case: verified.
+        open_rounds: the manifest's; for so long a voucher holds.
+
+    Returns:
+        None if the voucher does not answer for this.
+    """
+    body = voucher.body
+    round_no = max(case.round_no, body.round) if case.is_for_good else case.round_no
+    if case.guilty != body.newcomer or not body.holds_at(round_no, open_rounds):
+        return None
+    head = case.certificate.id if case.certificate else ANY_HEAD
+    keys = raw_key(voucher.signer), raw_key(body.newcomer)
+    return Entry(round_no, Kind.BOND, voucher.id, head, *keys, body.bond_micro, 0)
 
 
 def fault_of(case: Case) -> bytes:

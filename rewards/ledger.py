@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dhtnode.manifest import Terms
+from dhtnode.reputation import ReputationSection
 from dhtnode.reward import PPM, RewardSection
 from rewards.accounts import TERMS, Account, Balance, Change
 from rewards.data import NO_DATA, Registry
@@ -33,7 +34,9 @@ from rewards.stake import Stake
 from training.in_force import TermsInForce
 
 COMPUTE, DATA, AUDIT, REDUCTION = range(len(TERMS))
-_CASE, _WORK, _AUDIT, _REDUCTION = map(int, (Kind.CASE, Kind.WORK, Kind.AUDIT, Kind.REDUCTION))
+_CASE, _WORK, _AUDIT, _REDUCTION, _BOND = map(
+    int, (Kind.CASE, Kind.WORK, Kind.AUDIT, Kind.REDUCTION, Kind.BOND)
+)
 """Plain numbers: a million comparisons with members of an enum take a second."""
 
 
@@ -47,6 +50,8 @@ class Rules:
     audit_rate_ppm: int
     registry: Registry = NO_DATA
     """Who owns which data."""
+    probation_rounds: int = ReputationSection().probation_rounds
+    """Rounds of its own in which a newcomer's fault costs who has answered for it."""
     later: tuple[tuple[int, Rules], ...] = ()
     """Amended ones, each with the first round that it holds for, in order."""
 
@@ -57,7 +62,8 @@ class Rules:
 
 def rules_of(terms: Terms, parameters: int, registry: Registry = NO_DATA) -> Rules:
     """The rules of a swarm; `parameters` of its model."""
-    return Rules(terms.reward, parameters, round(terms.audit.rate * PPM), registry)
+    rate_ppm = round(terms.audit.rate * PPM)
+    return Rules(terms.reward, parameters, rate_ppm, registry, terms.reputation.probation_rounds)
 
 
 def rules_in_force(
@@ -118,7 +124,7 @@ class Ledger:
                 book = _Round(self, round_no)
                 here = followed.get(round_no)
                 self.next_round = round_no + 1
-            if head != here and (kind != _CASE or head != ANY_HEAD):
+            if head != here and (kind not in (_CASE, _BOND) or head != ANY_HEAD):
                 continue
             if kind == _WORK:
                 book.work(key, record, amount, ppm)
@@ -128,6 +134,8 @@ class Ledger:
                 book.audit(key, record, other, amount, ppm)
             elif kind == _CASE:
                 book.case(key, record)
+            elif kind == _BOND:
+                book.bond(key, record, other, amount)
         if book is not None:
             book.close()
 
@@ -154,6 +162,12 @@ class Ledger:
         burned = account.stake.burn(round_no)
         if account.key == self._watched:
             self.changes.append(Change(round_no, "case", -burned, record))
+
+    def burn_bond(self, account: Account, round_no: int, amount: int, record: bytes) -> None:
+        """Take what a member has answered with, or what is left of its stake."""
+        burned = account.stake.take(round_no, amount)
+        if account.key == self._watched:
+            self.changes.append(Change(round_no, "bond", -burned, record))
 
 
 class _Round:
@@ -207,6 +221,15 @@ class _Round:
         common = account.reputation * self._early
         amount = reduce_reward(byte_count, self._uptime(account), common, self._rules.section)
         self._ledger.credit(account, REDUCTION, self.number, amount, record)
+
+    def bond(self, key: bytes, record: bytes, newcomer: bytes, amount: int) -> None:
+        """A newcomer was found false. Its probation is over when so many of its rounds have closed."""
+        account = self._ledger.account(key)
+        known = self._ledger.accounts.get(newcomer)
+        served = known is not None and known.rounds >= self._rules.probation_rounds
+        if not served and newcomer not in account.lost:
+            account.lost.add(newcomer)
+            self._ledger.burn_bond(account, self.number, amount, record)
 
     def close(self) -> None:
         """What can be booked when all of the round's entries are in."""

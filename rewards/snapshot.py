@@ -24,10 +24,13 @@ class SavedAccount(msgspec.Struct, frozen=True, array_like=True):
     seen: bytes
     last: int
     standing: int
+    rounds: int
     passed: int
     epoch: int
     tickets: bytes
     audited: bytes
+    lost: tuple[bytes, ...]
+    """By key."""
 
 
 class SavedLedger(msgspec.Struct, frozen=True, array_like=True):
@@ -75,10 +78,12 @@ def _saved(account: Account) -> SavedAccount:
         _wide(account.seen),
         account.last,
         account.standing,
+        account.rounds,
         account.passed,
         account.epoch,
         _wide(account.tickets),
         _wide(account.audited),
+        tuple(sorted(account.lost)),
     )
 
 
@@ -91,10 +96,12 @@ def _account(saved: SavedAccount, vesting_rounds: int) -> Account:
         seen=int.from_bytes(saved.seen, "big"),
         last=saved.last,
         standing=saved.standing,
+        rounds=saved.rounds,
         passed=saved.passed,
         epoch=saved.epoch,
         tickets=int.from_bytes(saved.tickets, "big"),
         audited=int.from_bytes(saved.audited, "big"),
+        lost=set(saved.lost),
         reputation=reputation_ppm(saved.standing),
         probation_ppm=probation_ppm(saved.passed),
     )

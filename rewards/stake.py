@@ -19,7 +19,7 @@ class Stake:
     Args:
         vesting_rounds: the manifest's.
         vested: owned for good.
-        burned: taken away by cases.
+        burned: taken away by cases, against its owner or against whom it answered for.
         forfeited: not credited, because it was earned soon after a fault.
         outlaw_until: rounds below this one earn nothing.
         open_: (round, amount) of what has not vested, by round.
@@ -75,6 +75,19 @@ class Stake:
         self._open.clear()
         self.outlaw_until = max(self.outlaw_until, round_no + self.vesting_rounds)
         return burned
+
+    def take(self, round_no: int, amount: int) -> int:
+        """Take at most so much of the stake in a round, what would vest first. Returns what was burned."""
+        self.mature(round_no)
+        left = amount
+        while left and self._open:
+            taken = min(left, self._open[0][1])
+            left -= taken
+            self._open[0][1] -= taken
+            if not self._open[0][1]:
+                self._open.popleft()
+        self.burned += amount - left
+        return amount - left
 
     @property
     def at_stake(self) -> int:

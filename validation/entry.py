@@ -13,6 +13,7 @@ Source: Back, "Hashcash" (2002).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -58,16 +59,23 @@ def find_nonce(swarm_id: bytes, peer: str, bits: int, start: int, tries: int) ->
     return None
 
 
+def _nobody(_: str) -> bool:
+    """Nobody answers for anybody."""
+    return False
+
+
 class Gate:
-    """Who has paid for its entry.
+    """Who has paid for its entry, or need not pay.
 
     Args:
         bits: what a proof of work has to show; with 0 everybody may come.
     """
 
     def __init__(self, bits: int) -> None:
+        self.is_answered_for: Callable[[str], bool] = _nobody
+        """Whether somebody answers for a key (`voucher`)."""
         self._bits = bits
-        self._paid: dict[str, Signed[Body]] = {}
+        self._paid: dict[str, Signed[Entry]] = {}
         """What each key has shown, the one that came first before others."""
         self._names: dict[bytes, str] = {}
 
@@ -80,18 +88,23 @@ class Gate:
 
     def may_enter(self, peer: str) -> bool:
         """Whether a newcomer's work is taken up at all."""
-        return self._bits == 0 or self.has_shown(peer)
+        return self._bits == 0 or self.has_shown(peer) or self.is_answered_for(peer)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether everybody may come, and nobody has to pay."""
+        return self._bits == 0
 
     def has_shown(self, peer: str) -> bool:
         """Whether a key has paid, be that asked for or not."""
         return peer in self._paid
 
-    def shown(self, name: bytes) -> Signed[Body] | None:
+    def shown(self, name: bytes) -> Signed[Entry] | None:
         """What a key has shown, by `entry_name`, for neighbours that lack it."""
         peer = self._names.get(name)
         return self._paid[peer] if peer is not None else None
 
-    def let_in(self, peer: str, shown: Signed[Body]) -> str | None:
+    def let_in(self, peer: str, shown: Signed[Entry]) -> str | None:
         """A key may take part from now on; what it has shown first is kept.
 
         Returns:

@@ -10,6 +10,7 @@ from training.messages import Commitment, Result
 from validation.cases import Case
 from validation.entry import Entry
 from validation.messages import Opening, Verdict
+from validation.voucher import Voucher
 
 # Events
 
@@ -167,12 +168,19 @@ class Admit:
 
 
 @dataclass(frozen=True)
+class Vouched:
+    """A member answers for a newcomer: keep it, and book what follows."""
+
+    voucher: Signed[Voucher]
+
+
+@dataclass(frozen=True)
 class Show:
-    """Send the own entry to all: this node is new to them."""
+    """Send the own entry to all: this node is new to them. Or an own voucher."""
 
-    entry: Signed[Entry]
+    record: Signed[Entry] | Signed[Voucher]
 
 
-Judging = Look | Declare | Judged | Convict | Admit | Show
+Judging = Look | Declare | Judged | Convict | Admit | Vouched | Show
 NodeEvent = Event | Found | CaseShown
 NodeEffect = Effect | Judging

@@ -25,8 +25,9 @@ from validation.epochs import Summary
 from validation.events import CaseShown, NodeEvent
 from validation.idtree import IdTree
 from validation.messages import Verdict
+from validation.voucher import Voucher
 
-RECORDS: dict[str, type[Body]] = {kind.KIND: kind for kind in (Verdict, Summary, Entry)}
+RECORDS: dict[str, type[Body]] = {kind.KIND: kind for kind in (Verdict, Summary, Entry, Voucher)}
 """Kinds of records that are compared, beside cases. Whoever takes one in adds its name to the holdings, and
 can show it again."""
 MAX_USELESS = 128

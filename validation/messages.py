@@ -12,6 +12,7 @@ from training.messages import KINDS
 from training.segments import MAX_BOUNDARIES
 from validation.entry import Entry
 from validation.evaluation import Evaluation
+from validation.voucher import Voucher
 
 Outcome = Literal["pass", "unsure", "fail"]
 Subject = Literal["work", "reduction", "audit"]
@@ -94,6 +95,6 @@ def mark(signer: str, target: bytes, root: bytes) -> bytes:
 
 SPOKEN: dict[str, type[Body]] = {
     **KINDS,
-    **{kind.KIND: kind for kind in (Verdict, Evaluation, Entry)},
+    **{kind.KIND: kind for kind in (Verdict, Evaluation, Entry, Voucher)},
 }
 """Everything that may arrive on the swarm's topic: records of rounds, and what is found out about them."""

@@ -43,16 +43,21 @@ from validation.events import (
     SealsShown,
     SegmentReplayed,
     Show,
+    Vouched,
 )
 from validation.holdings import Holdings, case_name
 from validation.lottery import Chain
 from validation.messages import Opening, Verdict
 from validation.rates import Rates
 from validation.showing import Refusal, Shown, open_proof, proof, shows, shows_stranger
+from validation.voucher import Backing, NoBacking, Voucher, Vouchers
 from validation.witness import Witness
 
 MAX_CASES = 512
 """Beyond it nobody is convicted any more: new keys have to become costly first."""
+
+
+NOBODY_ANSWERS = NoBacking()
 
 
 def _unknown(_: str) -> int | None:
@@ -69,6 +74,7 @@ class Validator:
         gate: who has paid for its entry; the same holds for it.
         chain: this node's own, for the lottery.
         tolerance: how far apart honest work on two device profiles may be.
+        backing: what chain and ledger say of who answers for a newcomer.
     """
 
     def __init__(
@@ -78,6 +84,7 @@ class Validator:
         gate: Gate,
         chain: Chain,
         tolerance: Tolerance = _unknown,
+        backing: Backing = NOBODY_ANSWERS,
     ) -> None:
         self.member = member
         self.cases: dict[str, Case] = {}
@@ -92,8 +99,9 @@ class Validator:
         self.duties = Duties(self.rates)
         self.witness = witness
         self.gate = gate
+        self.vouchers = Vouchers(gate, terms.reputation, backing, member.context.is_out)
         self.entry: Signed[Entry] | None = None
-        """What this node itself shows while it is new; None if nothing is asked for."""
+        """What this node itself shows while it is new; None if nothing is asked for, or not found yet."""
         self._auditor = Auditor(member.context, self.docket, self.rates, chain, tolerance)
 
     def out(self) -> dict[str, Case]:
@@ -125,10 +133,15 @@ class Validator:
     def resume(self, certificate: Certificate, own: Iterable[Signed[Body]], now_s: float) -> list[NodeEffect]:
         """As `Member.resume`."""
         self.witness.stood(certificate)
-        self.holdings.begin(certificate.head.number)
+        self._begin(certificate)
         effects = self.member.resume(certificate, own, now_s)
         self._settle()
         return self._seen(effects)
+
+    def _begin(self, certificate: Certificate) -> None:
+        """What is held is what counts in the round that begins."""
+        self.holdings.begin(certificate.head.number)
+        self.vouchers.begin(certificate.head.number, self.holdings.since)
 
     def _settle(self) -> None:
         """Judge by the terms in force."""
@@ -155,6 +168,8 @@ class Validator:
                 return self._on_verdict(cast("Signed[Verdict]", record))
             case RecordArrived(record, _) if isinstance(record.body, Entry):
                 return self._on_entry(cast("Signed[Entry]", record))
+            case RecordArrived(record, _) if isinstance(record.body, Voucher):
+                return self._on_voucher(cast("Signed[Voucher]", record))
         return self._seen(self.member.on(event, now_s))
 
     # Exchange with a neighbour: rounds as `Member` does it, and the name of what is held beside them
@@ -274,7 +289,7 @@ class Validator:
                 self._settle()
                 gone = self.member.gone(effect.certificate.head.parent)
                 self.witness.adopted(effect, None if gone is None else gone | self.out().keys())
-                self.holdings.begin(effect.certificate.head.number)
+                self._begin(effect.certificate)
                 self.docket.follow(effect.certificate.head)
             if isinstance(effect, Adopt) and effect.accepted:
                 seen += self._on_closed(effect)
@@ -298,6 +313,15 @@ class Validator:
             return []
         fault = self.admit(entry)
         return [Blame(entry.signer, "bad-entry", fault)] if fault else [Admit(entry)]
+
+    def _on_voucher(self, voucher: Signed[Voucher]) -> list[NodeEffect]:
+        fault = self.vouchers.find_fault(voucher)
+        if fault is not None:
+            return [Blame(voucher.signer, "bad-voucher", fault)]
+        if not self.vouchers.take(voucher, self.holdings.since):
+            return []
+        self.holdings.add(voucher.id, voucher.body.round)
+        return [Vouched(voucher)]
 
     # Verdicts
 
@@ -367,6 +391,7 @@ class Validator:
             self.cases[case.guilty] = case
         self.holdings.add(name, None)
         self.witness.convicted(case)
+        self.vouchers.convicted(case.guilty)
         if case.is_for_good:
             self.member.context.excluded.add(case.guilty)
         return True

@@ -81,6 +81,14 @@ class Archive:
         stored = self._store.record(head)
         return _head_of(stored.wire).members if stored else ()
 
+    def votes(self, head: bytes) -> dict[str, int]:
+        """What each of them counts for in it, in halves."""
+        stored = self._store.record(head)
+        if stored is None:
+            return {}
+        found = _head_of(stored.wire)
+        return dict(zip(found.members, found.votes, strict=True))
+
     def step(self, head: bytes) -> tuple[bytes, bytes] | None:
         """As `rounds.answer_question` asks for it; own records were checked when they came."""
         shown = self._wires(head)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dhtnode.records import Signed
 from dhtnode.status import RewardsPart, WhyPart
 from dhtnode.store import Store
-from rewards.accounts import Balance
+from rewards.accounts import Account, Balance
 from rewards.book import Book, FoldedAwayError
 from rewards.data import Claim, Registration, register, training_chunks
 from rewards.entries import Kind, raw_key
@@ -59,7 +59,7 @@ class Balances:
         self._key = raw_key(peer_id)
         self._heads = heads
         self._shards: tuple[Signed[Registration], ...] = ()
-        self._sums: tuple[RewardsPart, list[WhyPart], list[Balance]] | None = None
+        self._sums: tuple[RewardsPart, list[WhyPart], list[Balance], Mapping[bytes, Account]] | None = None
         """Until something is booked."""
         self._vested: dict[int, Mapping[bytes, int] | None] = {}
         """The same, by round."""
@@ -151,13 +151,25 @@ class Balances:
 
         Empty while nothing has vested, or while this node's ledger lacks rounds.
         """
-        account, _, balances = self._summed()
+        account, _, balances, _ = self._summed()
         if account.missing_rounds or certificate.head.number != self.number:
             return {}
         return noted(ownership(balances, self._swarm_id, self.number, certificate.id))
 
-    def _summed(self) -> tuple[RewardsPart, list[WhyPart], list[Balance]]:
-        """The own account, its changes, and all balances."""
+    def member(self, peer: str) -> Account | None:
+        """Anybody's account as of the last round that was booked."""
+        return self._summed()[3].get(raw_key(peer))
+
+    def stake_of(self, peer: str) -> int | None:
+        """What anybody has at stake, in micro-credits; None while the ledger lacks rounds."""
+        account, _, balances, _ = self._summed()
+        if account.missing_rounds:
+            return None
+        key = raw_key(peer)
+        return next((balance.stake for balance in balances if balance.key == key), 0)
+
+    def _summed(self) -> tuple[RewardsPart, list[WhyPart], list[Balance], Mapping[bytes, Account]]:
+        """The own account, its changes, all balances, and all accounts."""
         if self._sums is None:
             followed = self._heads.followed
             since = max(self.book.first_round, self.number - WHY_ROUNDS)
@@ -165,9 +177,9 @@ class Balances:
                 ledger = self.book.ledger(followed, (self._key, since))
             except FoldedAwayError as error:  # the chain was left at a round that is not here any more
                 log.warning("no balances: %s", error)
-                return RewardsPart(missing_rounds=self.number), [], []
+                return RewardsPart(missing_rounds=self.number), [], [], {}
             missing = self.book.missing(followed, self.booked, self.number)
             account = account_of(ledger, self._key, self.number, missing)
             balances = ledger.balances(max(self.number, ledger.next_round))
-            self._sums = account, changes_of(ledger, self.number), balances
+            self._sums = account, changes_of(ledger, self.number), balances, ledger.accounts
         return self._sums

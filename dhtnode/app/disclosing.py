@@ -21,10 +21,11 @@ from training.chain import Certificate
 from training.messages import Commitment, Result
 from validation.cases import CASE
 from validation.messages import Verdict
+from validation.voucher import Voucher
 
 KINDS = (
     *(HEAD, CASE),
-    *(kind.KIND for kind in (Commitment, Result, Verdict, Amendment, Registration)),
+    *(kind.KIND for kind in (Commitment, Result, Verdict, Voucher, Amendment, Registration)),
 )
 READER_PER_S, READER_BURST = 2.0, 64.0
 """Pages: with 256 KiB each at most 4 Mbit/s to one reader, after the first 16 MiB. Guesses."""

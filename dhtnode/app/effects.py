@@ -67,6 +67,7 @@ from validation.events import (
     ReplaySegment,
     Rereduce,
     Show,
+    Vouched,
 )
 
 log = logging.getLogger(__name__)
@@ -169,8 +170,11 @@ class Performer:
                 self._report.convicted(case)
             case Admit(entry):
                 self._memory.keep_entry(entry)
-            case Show(entry):
-                self._see_through(self._publish(entry.wire))
+            case Vouched(voucher):
+                if self._report.standing is not None:
+                    self._report.standing.vouched(voucher)
+            case Show(record):
+                self._see_through(self._publish(record.wire))
 
     async def settled(self) -> None:
         """Returns when all that was said has been sent, and every head that was reached is on the disk."""

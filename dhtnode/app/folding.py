@@ -18,6 +18,7 @@ from training.messages import Commitment, Result
 from validation.epochs import Summary, droppable, find_fault, fold
 from validation.holdings import Holdings
 from validation.messages import Verdict
+from validation.voucher import Voucher
 
 HISTORY_KEPT = 2**15
 """Rounds before the folded ones that people can still look up, in 12 MB. A guess."""
@@ -68,7 +69,7 @@ class Folding:
                 summary = sign(self._identity, self._swarm_id, fold(epoch, own, self._open_rounds))
                 self._keep(summary, holdings)
         self._drop_verdicts(newest, number)
-        self._store.forget_rounds_before(since, (Commitment.KIND, Result.KIND))
+        self._store.forget_rounds_before(since, (Commitment.KIND, Result.KIND, Voucher.KIND))
         self._store.forget_history_before(since - HISTORY_KEPT)
         end = since // self._epoch_rounds * self._epoch_rounds
         if end and self._fold_ledger(end // self._epoch_rounds - 1):

@@ -24,13 +24,15 @@ from dhtnode.errors import ConfigError, Exit
 from dhtnode.net.daemon import DaemonConfig
 from dhtnode.net.multiaddress import split_peer
 from dhtnode.net.network import Network, NetworkConfig
+from dhtnode.records import Signed
 from dhtnode.store import Store
 from training.events import HeadOffered, Stop
 from training.inner import Trainer
 from training.outer import DivergedError
-from training.tasks import load_task
+from training.tasks import Task, load_task
 from training.worker import Worker
 from validation.cases import Case
+from validation.entry import Entry
 from validation.events import NodeEvent
 
 log = logging.getLogger(__name__)
@@ -73,6 +75,7 @@ class Node:
             "proposals": self._answer_proposals,
             "register": self._answer_register,
             "shards": self._answer_shards,
+            "vouch": self._answer_vouch,
         }
         task = loop.create_task(self._start_and_work())
         cut = loop.create_task(self._end_now.wait())
@@ -114,6 +117,16 @@ class Node:
         task = load_task(self._manifest.terms.task, self._options.folder)
         content = local_dataset(self._options, self._identity.peer_id)
         self._report.starting = "starting the network"
+        search = asyncio.create_task(self._pay())
+        try:
+            await self._go(task, content, search)
+        finally:
+            search.cancel()
+            await asyncio.gather(search, return_exceptions=True)
+
+    async def _go(
+        self, task: Task, content: bytes | None, search: asyncio.Task[Signed[Entry] | None]
+    ) -> None:
         network = await self._start_network()
         try:
             self._report.network = network
@@ -131,7 +144,7 @@ class Node:
             worker = Worker(self._manifest, task, shard, trainer, self._identity.peer_id)
             self._report.worker = worker
             try:
-                await self._work(network, joining, trainer, worker, content)
+                await self._work(network, joining, trainer, worker, content, search)
             finally:
                 await asyncio.to_thread(worker.close)
         finally:
@@ -185,15 +198,32 @@ class Node:
         """What the node does before it has begun, for the status."""
         self._report.starting = text
 
+    def _tell_search(self, text: str) -> None:
+        """How far the search for the proof of work is; it goes on beside all else."""
+        self._report.entrance = text
+
+    async def _pay(self) -> Signed[Entry] | None:
+        """The own proof of work, unless a member answers for this node meanwhile."""
+        return await own_entry(
+            *(self._memory, self._identity, self._swarm_id),
+            bits=self._manifest.terms.reputation.entry_bits,
+            tell=self._tell_search,
+            is_needed=lambda: self._session is None or not self._session.may_enter,
+        )
+
     async def _work(
-        self, network: Network, joining: Joining, trainer: Trainer, worker: Worker, content: bytes
+        self,
+        network: Network,
+        joining: Joining,
+        trainer: Trainer,
+        worker: Worker,
+        content: bytes,
+        search: asyncio.Task[Signed[Entry] | None],
     ) -> None:
-        bits = self._manifest.terms.reputation.entry_bits
-        entry = await own_entry(self._memory, self._identity, self._swarm_id, bits, self._tell)
         session = self._session = Session(
             *(self._options, self._progress, self._store, self._memory, self._report),
             *(network, joining, trainer, worker, content),
-            entry=entry,
+            search=search,
             leaves=self._stop_asked.is_set,
             on_own_conviction=self._on_own_conviction,
         )
@@ -257,6 +287,9 @@ class Node:
 
     async def _answer_shards(self) -> object:
         return self._working.shards.listed()
+
+    async def _answer_vouch(self, newcomer: str, bond: str = "") -> object:
+        return await self._working.vouching.vouch(newcomer, int(bond) if bond else None)
 
     @property
     def _working(self) -> Session:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dhtnode.app.balances import Balances
 from dhtnode.app.opinions import Opinions
+from dhtnode.app.vouching import voucher_part
 from dhtnode.reward import PPM
 from dhtnode.status import OfMePart, ReputationPart, RewardsPart, TrustPart, WhyPart
 from training.in_force import TermsInForce
@@ -52,6 +53,9 @@ class Page:
         """Trust, in both directions."""
         table, terms = validator.witness.table, self._in_force.now
         can_replay = terms.data.mode == "shared" and terms.audit.rate > 0
+        open_rounds = terms.reputation.open_rounds
+        vouchers = [voucher_part(one, open_rounds) for one in validator.vouchers.open]
+        answers = {one.newcomer: one for one in vouchers}
         rows = []
         for peer, (trust, *_), bans, _ in table.table():
             opinion = table.opinion(peer)
@@ -64,7 +68,8 @@ class Page:
                 audit_rate=validator.rates.of("work", peer) if can_replay else 0.0,
                 bans=bans,
                 banned_until=opinion.banned_until or None,
+                vouched_by=answers[peer].by if peer in answers else None,
             )
             rows.append(row)
         of_me = opinions.of_me() if opinions else OfMePart()
-        return ReputationPart(of_me=of_me, table=tuple(rows))
+        return ReputationPart(of_me=of_me, table=tuple(rows), vouchers=tuple(vouchers))

@@ -103,6 +103,8 @@ class Report:
         self.scores: Scores | None = None
         self.scored_round: int | None = None
         self.starting = "starting"
+        self.entrance = ""
+        """How far the search for the own proof of work is."""
         self.parameters: int | None = None
         self.member: Member | None = None
         self.validator: Validator | None = None
@@ -221,6 +223,7 @@ class Report:
         head = member.certificate.head if member and member.certificate else None
         sent, received = self._bytes()
         phase, reason, left_s = self._phase()
+        reason = "; ".join(filter(None, (reason, self.entrance)))
         return Status(
             running=True,
             saved_at_s=time.time(),

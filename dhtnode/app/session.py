@@ -27,6 +27,7 @@ from dhtnode.app.report import Report
 from dhtnode.app.shards import Shards
 from dhtnode.app.standing import Standing
 from dhtnode.app.talk import Talk
+from dhtnode.app.vouching import Vouching
 from dhtnode.config import Progress, RunOptions
 from dhtnode.driver import Driver
 from dhtnode.errors import ConfigError, Exit, TransportError
@@ -50,7 +51,7 @@ from training.worker import Worker
 from validation.cases import Case
 from validation.commitment import find_fault
 from validation.entry import Entry, Gate
-from validation.events import NodeEffect, NodeEvent
+from validation.events import NodeEffect, NodeEvent, Show
 from validation.exhibits import Exhibits
 from validation.lottery import Chain
 from validation.profile import device_profile
@@ -80,7 +81,7 @@ class Session:
         trainer: made for manifest and task.
         worker: around it.
         content: the dataset.
-        entry: this node's own proof of work, if one is asked for.
+        search: for this node's own proof of work, if one is asked for; it may take longer than all else.
         leaves: whether the user has asked the node to stop.
         on_own_conviction: told when this node's own key is out.
     """
@@ -98,7 +99,7 @@ class Session:
         worker: Worker,
         content: bytes,
         *,
-        entry: Signed[Entry] | None,
+        search: asyncio.Task[Signed[Entry] | None],
         leaves: Callable[[], bool],
         on_own_conviction: Callable[[Case], None],
     ) -> None:
@@ -144,15 +145,17 @@ class Session:
             members=lambda: member.certificate.head.members if member.certificate else (),
             spawn=lambda work: self._driver.spawn(work),
         )
-        self._validator = validator = Validator(member, witness, gate, chain, self._canaries.eps_ppm)
-        report.validator, validator.entry = validator, entry
-        for shown in memory.entries():
-            validator.admit(shown)
         self._standing = standing = report.standing = Standing(
             *(store, in_force, swarm_id, identity),
             parameters=trainer.shape.params,
             sizes_K=exchange.sizes_K,
         )
+        self._validator = validator = Validator(
+            *(member, witness, gate, chain, self._canaries.eps_ppm), backing=standing.bonds
+        )
+        report.validator, self._search = validator, search
+        for shown in memory.entries():
+            validator.admit(shown)
         standing.restore(validator, memory.cases())
         self.governing = report.governing = Governing(
             *(identity, in_force, standing.vested_before),
@@ -161,6 +164,9 @@ class Session:
         self.shards = Shards(identity, terms.data, content, standing, self._head)
         self.bulletin = Bulletin(
             network, store, identity, swarm_id, report.blamed, [self.governing, self.shards]
+        )
+        self.vouching = Vouching(
+            *(identity, swarm_id, validator, standing.bonds, self._head, self._running),
         )
         self._opinions = standing.opinions = Opinions(network, validator, identity, swarm_id, report.blamed)
         self._disclosing = Disclosing(network, store, self._newest)
@@ -236,6 +242,7 @@ class Session:
                 self._driver.spawn(self._talk.listen(REJOIN_S))
             self._driver.spawn(self.bulletin.listen(REJOIN_S if self._store.known_peers() else 0.0))
             beside = (
+                self._pay(),
                 self._joining.watch(),
                 self._keep_present(),
                 self._talk.keep_asking(),
@@ -307,7 +314,22 @@ class Session:
         await self._memory.keep_head(certificate, genesis)
         return certificate, genesis
 
+    @property
+    def may_enter(self) -> bool:
+        """Whether this node would be let in as it is, as far as it can see: it has paid, or need not."""
+        return self._validator.gate.may_enter(self._identity.peer_id)
+
     # What runs beside the core
+
+    async def _pay(self) -> None:
+        """Show the own proof of work, from the first `Ready` on or as soon as it is found."""
+        entry = await self._search
+        self._report.entrance = ""
+        if entry is None:
+            return
+        self._validator.entry = entry
+        self._validator.admit(entry)
+        self._driver.perform_all([Show(entry)])
 
     async def _keep_present(self) -> None:
         while True:

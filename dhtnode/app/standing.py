@@ -17,6 +17,7 @@ from typing import cast
 
 from dhtnode.app.archive import Archive, by_subject
 from dhtnode.app.balances import Balances
+from dhtnode.app.bonds import Bonds
 from dhtnode.app.folding import Folding
 from dhtnode.app.opinions import Opinions
 from dhtnode.app.page import Page
@@ -29,7 +30,7 @@ from dhtnode.store import Store
 from rewards.book import PARAMETERS
 from rewards.data import Claim, Registration
 from rewards.entries import Entry
-from rewards.evidence import ClosedRound, case_entry, close_round, round_entries, verdict_entry
+from rewards.evidence import ClosedRound, close_round, round_entries, verdict_entry
 from rewards.heads import Heads
 from rewards.rounds import Step, answer_question
 from training.chain import Certificate
@@ -41,10 +42,10 @@ from validation.cases import Case, equivocation_case
 from validation.docket import ROUNDS_KEPT, ContradictionError
 from validation.epochs import Summary
 from validation.evidence import Evidence
-from validation.holdings import Holdings
 from validation.messages import Verdict
 from validation.reputation import Reputation
 from validation.validator import Validator
+from validation.voucher import Voucher
 from validation.witness import Witness
 
 log = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ class Standing:
         self._balances = Balances(store, in_force, swarm_id, parameters, me, self._heads)
         self._book = self._balances.book
         self._archive = Archive(store, swarm_id, me, len(sizes_K))
+        self.bonds = Bonds(store, in_force, swarm_id, me, self._heads, self._archive, self._balances)
         self._folding = Folding(store, manifest, identity, swarm_id, self._book, self._heads)
         self._page = Page(in_force, me, self._balances)
         self._held = self._book.heads()
@@ -94,8 +96,6 @@ class Standing:
         self._missed: dict[bytes, int | None] = {}
         """Heads whose rounds this node was not there to judge, with the last round in which verdicts on them
         are heard; None until it stands where the others do."""
-        self._unbooked: list[Case] = []
-        """On rounds that have not closed here, or otherwise."""
         store.set_fact(PARAMETERS, parameters.to_bytes(8, "big"))
 
     # After a restart
@@ -119,7 +119,7 @@ class Standing:
             if round_no in followed:
                 self._credit(followed[round_no], round_no, witness)
                 self._hear_again(followed[round_no], round_no, witness)
-        self._hold_again(validator.holdings)
+        self._hold_again(validator)
         missed = self._store.fact(_MISSED) or b""
         self._missed = {missed[at : at + DIGEST_BYTES]: None for at in range(0, len(missed), DIGEST_BYTES)}
         self._missed |= dict.fromkeys(list(followed.values())[-ROUNDS_KEPT:])
@@ -141,15 +141,19 @@ class Standing:
             for verdict in beside.values():
                 witness.heard(verdict, beside)
 
-    def _hold_again(self, holdings: Holdings) -> None:
+    def _hold_again(self, validator: Validator) -> None:
         """What is stored about rounds of the followed chain is what neighbours compare."""
-        holdings.begin(max(self._heads.followed, default=-1) + 1)
+        holdings, number = validator.holdings, max(self._heads.followed, default=-1) + 1
+        holdings.begin(number)
         holdings.leave_rounds()
         for round_no, head in self._heads.followed.items():
             if round_no >= holdings.since:
                 for name in self._archive.names(round_no, head):
                     holdings.add(name, round_no)
         self._folding.hold_again(holdings)
+        validator.vouchers.again(self.bonds.stored(), number, holdings.since)
+        for voucher in validator.vouchers.held:
+            holdings.add(voucher.id, voucher.body.round)
 
     def stand_on(self, certificate: Certificate) -> None:
         """The head from which the node goes on."""
@@ -165,9 +169,7 @@ class Standing:
     def _try_again(self) -> None:
         """More rounds are known: cases on them can be booked."""
         self._balances.turn()
-        waiting, self._unbooked = self._unbooked, []
-        for case in waiting:
-            self.convicted(case)
+        self._add(self.bonds.entries(self._number))
 
     # What happens
 
@@ -183,8 +185,9 @@ class Standing:
             return
         if not goes_on:
             self._leave_branches()
-            self._hold_again(validator.holdings)
+            self._hold_again(validator)
         if self._folding.fold(self._number, validator.holdings):
+            self.bonds.forget_before(validator.holdings.since)
             self._look_again()
         if self._number % self._in_force.manifest.reward.epoch_rounds == 0:
             self._store.set_fact(_BOOKS, validator.witness.table.closed_books())
@@ -345,17 +348,14 @@ class Standing:
         return answer_question(wire, sender, self._archive.step)
 
     def convicted(self, case: Case) -> None:
-        """A fault is proven. How many such entries there can be is bounded by `validator.MAX_CASES`.
+        """A fault is proven."""
+        self.bonds.convicted(case)
+        self._add(self.bonds.entries(self._number))
 
-        Who contradicts itself names any round. One far ahead would let all credits vest, so it has to wait.
-        So has one on a round that this node does not know, or that its chain has closed otherwise.
-        """
-        closed = self._heads.followed.get(case.round_no)
-        known = case.certificate is None or case.certificate.id == closed
-        if case.round_no < self._number and known:
-            self._add([case_entry(case)])
-        else:
-            self._unbooked.append(case)
+    def vouched(self, voucher: Signed[Voucher]) -> None:
+        """A member answers for a newcomer, which may have been found false already."""
+        self.bonds.keep(voucher)
+        self._add(self.bonds.entries(self._number))
 
     def registered(
         self, shards: Iterable[Signed[Registration]], new: Signed[Registration] | None = None

@@ -10,7 +10,8 @@ audit.py     `audit`: cases and verdicts, and their proofs
 peers.py     `peers`: what this node thinks of the others
 why.py       `why`: one record, verified
 ledger.py    `ledger`: an epoch's balances as a file, and its check; shares.py: one member's share
-voting.py    `propose`, `vote`, `proposals`; shards.py: `data`; asking.py: asking the running node for them
+voting.py    `propose`, `vote`, `proposals`; vouching.py: `vouch`; shards.py: `data`
+asking.py    asking the running node for them
 demo.py      `demo`: a whole swarm on this machine
 cluster.py   starting and stopping its nodes
 view.py      status documents as tables

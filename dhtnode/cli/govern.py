@@ -1,4 +1,4 @@
-"""The commands that have the running node sign something: votes and registrations, as in `root`."""
+"""The commands that have the running node sign something: votes, vouchers, registrations, as in `root`."""
 
 from __future__ import annotations
 
@@ -67,6 +67,35 @@ def proposals(
     from dhtnode.home import find_home
 
     show_proposals(find_home(home), as_json=as_json)
+
+
+@app.command(
+    epilog="""
+    **A newcomer whose operator you know:** `dhtnode vouch 12D3KooW...`, its `dhtnode status` shows the id
+
+    **With more at stake than the swarm asks for:** `dhtnode vouch 12D3KooW... --bond 5`
+    """
+)
+def vouch(
+    peer: Annotated[str, typer.Argument(metavar="PEER", help="The newcomer's peer id, all of it.")],
+    bond: Annotated[
+        str,
+        typer.Option(
+            metavar="CREDITS", help="Credits of yours that burn if it is false. Left out: the swarm's least."
+        ),
+    ] = "",
+    home: HomeOption = None,
+) -> None:
+    """Answer for a newcomer with part of your stake: it needs no proof of work then.
+
+    For that your node needs a whole vote, and enough credits that have not vested yet. It may answer for a
+    few newcomers at a time, each until it has taken part in as many rounds as a probation has. If one of
+    them is found false before, your bond burns, and you may vouch no more.
+    """
+    from dhtnode.cli.vouching import say_voucher
+    from dhtnode.home import find_home
+
+    say_voucher(find_home(home), peer, bond)
 
 
 data_app = typer.Typer(help="Who has brought which part of the data.", no_args_is_help=True)

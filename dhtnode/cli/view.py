@@ -116,6 +116,18 @@ def _credits(rewards: RewardsPart) -> str:
     )
 
 
+def _vouchers(status: Status) -> str:
+    """Whom this node answers for, and who answers for it."""
+    lines = []
+    for one in status.reputation.vouchers:
+        held = f"with {one.bond / PPM:,.6f} credits, until it has served its probation"
+        if one.by == status.peer_id:
+            lines.append(f"this node answers for {one.newcomer} {held}")
+        elif one.newcomer == status.peer_id:
+            lines.append(f"{one.by} answers for this node {held}")
+    return "\n".join(lines)
+
+
 def terms_since(round_no: int) -> str:
     """How old the terms in force are."""
     return f"since round {round_no}" if round_no else "(the manifest's)"
@@ -169,6 +181,7 @@ def _facts(status: Status) -> Table:
         ("trust in me", _trust_in_me(status)),
         ("my vote", vote_in_roster(status, status.peer_id) if status.round.roster else ""),
         ("credits", _credits(status.rewards)),
+        ("vouchers", _vouchers(status)),
         ("traffic", f"{size(traffic.sent_bytes)} sent, {size(traffic.received_bytes)} received"),
         ("dropped", _counts(status.rejected) or "nothing"),
         ("deadlines", ", ".join(f"{phase} {limit:.1f} s" for phase, limit in status.deadlines_s.items())),
@@ -220,7 +233,11 @@ def _shown(outside: OutsidePart) -> Table:
 
 def trust_table(status: Status, rows: Iterable[TrustPart]) -> Table:
     """What this node thinks of each peer."""
-    columns = ("peer", "trust", "worth", "vote", "audited", "bans", "connected")
+    rows = list(rows)
+    columns = ["peer", "trust", "worth", "vote", "audited", "bans", "connected"]
+    is_vouched = any(row.vouched_by for row in rows)
+    if is_vouched:
+        columns.append("vouched by")
     table = Table(*columns, title_justify="left", title="trust in others")
     connected = {peer.peer_id for peer in status.peers}
     for row in rows:
@@ -232,6 +249,7 @@ def trust_table(status: Status, rows: Iterable[TrustPart]) -> Table:
             f"{row.audit_rate:.0%}",
             _bans(row),
             "yes" if row.peer in connected else "no",
+            *([(row.vouched_by or "")[-12:]] if is_vouched else []),
         )
     return table
 

@@ -19,6 +19,7 @@ from dhtnode.home import Home
 from dhtnode.manifest import Manifest
 from dhtnode.records import Signed, open_record
 from dhtnode.store import Store, StoredRecord
+from rewards.book import LAST
 from rewards.data import Registration
 from rewards.entries import ROUND_BYTES, Kind, peer_of, unpacked
 from rewards.evidence import fault_of
@@ -28,6 +29,7 @@ from training.chain import Certificate, open_certificate
 from training.messages import Commitment, Result
 from validation.cases import CASE, open_case
 from validation.messages import Verdict
+from validation.voucher import Voucher
 
 _BOOKED: dict[int, str] = {
     Kind.CASE: "a proven fault",
@@ -35,6 +37,7 @@ _BOOKED: dict[int, str] = {
     Kind.WORK: "work of {amount:,} tokens, {share:.0%} of it in time",
     Kind.AUDIT: "an audit of work of {amount:,} tokens",
     Kind.REDUCTION: "a reduction of {amount:,} bytes",
+    Kind.BOND: "a bond of {amount:,} micro-credits for a newcomer that was found false",
 }
 
 
@@ -173,6 +176,10 @@ class _Reader:
                 first, last = shard.body.first, shard.body.first + shard.body.chunks - 1
                 what = f"chunks {first} to {last}" if shard.body.chunks else "its own data"
                 return f"{shard.signer} registered {what} as {shard.body.domain}", ()
+            case Voucher.KIND:
+                voucher = open_record(stored.wire, self._swarm_id, {Voucher.KIND: Voucher})
+                bond = f"with {voucher.body.bond_micro:,} micro-credits"
+                return f"{voucher.signer} answered for {voucher.body.newcomer} {bond}", ()
             case Ballot.KIND:
                 ballot = open_record(stored.wire, self._swarm_id, {Ballot.KIND: Ballot})
                 about = self._store.record(ballot.body.amendment)
@@ -201,9 +208,8 @@ class _Reader:
         return Ground(f"a record of {body.worker} that was judged", body.target.hex(), stored is not None)
 
     def _booked(self, stored: StoredRecord) -> Iterator[str]:
-        start, end = (
-            number.to_bytes(ROUND_BYTES, "big") for number in (stored.round_no, stored.round_no + 1)
-        )
+        last = LAST if stored.kind == Voucher.KIND else stored.round_no  # its newcomer was false later
+        start, end = (number.to_bytes(ROUND_BYTES, "big") for number in (stored.round_no, last + 1))
         case = open_case(stored.wire, self._swarm_id) if stored.kind == CASE else None
         name = fault_of(case) if case else stored.id
         for entry in unpacked(self._store.entries(start, end)):

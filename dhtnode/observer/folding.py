@@ -22,6 +22,7 @@ from rewards.data import Registration, register, training_chunks
 from rewards.entries import Entry, EntrySet
 from rewards.evidence import (
     ClosedRound,
+    bond_entry,
     case_entry,
     close_round,
     fault_of,
@@ -33,11 +34,12 @@ from rewards.ledger import Ledger, rules_in_force
 from training.chain import Certificate
 from training.codec import chunk_bytes, chunk_sizes
 from training.in_force import TermsInForce
-from training.messages import Commitment, Head, Result
+from training.messages import WHOLE, Commitment, Head, Result
 from validation.cases import Case, equivocation_case
 from validation.docket import ContradictionError, Docket, Trial
 from validation.messages import Verdict
 from validation.validator import MAX_CASES
+from validation.voucher import Voucher
 
 T = TypeVar("T", Commitment, Verdict)
 
@@ -108,6 +110,7 @@ class Folding:
             registry_of=lambda section: register(shards, training_chunks(terms.data), section),
         )
         self._convict(evidence)
+        self._burn_bonds(evidence, terms.reputation.open_rounds)
         self.entries = EntrySet(terms.reward.epoch_rounds, (entry.packed for entry in self._entries))
 
     @property
@@ -204,6 +207,18 @@ class Folding:
             self.cases[case.guilty] = case
             if case.round_no < self.number:
                 self._entries.append(case_entry(case))
+
+    def _burn_bonds(self, evidence: Evidence, open_rounds: int) -> None:
+        """What whoever answered for one of these keys loses, if it had a whole vote when it said so."""
+        for voucher in evidence.of(Voucher):
+            body, case = voucher.body, self.cases.get(voucher.body.newcomer)
+            entry = bond_entry(voucher, case, open_rounds) if case else None
+            if entry is None or case is None or max(entry.round, case.round_no) >= self.number:
+                continue
+            head = evidence.heads.get(self.followed.get(body.round - 1, b""))
+            if head is not None and head.head.vote_of(voucher.signer) == WHOLE:
+                self._entries.append(entry)
+                self.used[voucher.id] = body.round
 
 
 def _in_force(evidence: Evidence, head: Head, terms: Terms) -> TermsInForce:

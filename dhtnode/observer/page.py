@@ -47,7 +47,8 @@ UNKNOWN = (
     *("pid", "uptime_s", "round.phase", "round.reason", "round.left_s"),
     *("training.device", "training.eval_loss", "training.eval_round", "training.eval_accuracy"),
     *("training.steps", "training.tokens", "training.tokens_per_s", "training.utilisation", "traffic"),
-    *("audits.kept", "audits.skipped", "audits.replay_s", "reputation.table", "deadlines_s", "storage"),
+    *("audits.kept", "audits.skipped", "audits.replay_s", "reputation.table"),
+    *("reputation.vouchers", "deadlines_s", "storage"),
 )
 """What only the node itself knows."""
 UNKNOWN_IF_PRIVATE = tuple(

@@ -36,6 +36,7 @@ from training.pool import RecordPool
 from training.sync import open_sync_reply, sync_request
 from validation.entry import Entry
 from validation.messages import SPOKEN, Verdict
+from validation.voucher import Voucher
 
 MAX_BASES = 8
 """Heads whose records are kept: the current one, the one before, and what is ahead of us. A guess."""
@@ -152,7 +153,7 @@ class Watch:
         Raises:
             RemoteProtocolError: its signer says too much, or two things at once.
         """
-        if not isinstance(record.body, Verdict | Entry):
+        if not isinstance(record.body, Verdict | Entry | Voucher):
             return self._pool(base_of(record)).add(record)
         new = record.id not in self._verdicts
         self._verdicts[record.id] = None

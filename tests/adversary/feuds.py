@@ -20,7 +20,7 @@ from validation.entry import Gate
 from validation.halflife import MICRO
 from validation.reputation import Reputation
 from validation.voting import acceptable_votes, proposed_votes
-from validation.voucher import Voucher, Vouchers
+from validation.voucher import NoBacking, Voucher, Vouchers
 
 HONEST, CLIQUE = 12, 8
 """40 % of 20."""
@@ -251,6 +251,23 @@ class Vouched:
     bond_lost_micro: int
 
 
+class RichMember(NoBacking):
+    """The ledger of a swarm whose members all have a whole vote, and more at stake than they could pledge."""
+
+    def __init__(self) -> None:
+        self.lost: set[str] = set()
+        self.served: set[str] = set()
+
+    def had_full_vote(self, member: str, round_no: int) -> bool:
+        return True
+
+    def has_lost(self, member: str) -> bool:
+        return member in self.lost
+
+    def has_served(self, newcomer: str) -> bool:
+        return newcomer in self.served
+
+
 def voucher_abuse(tells: bool = True, tries: int = 50) -> Vouched:
     """A member answers for one key after the other; each is false at once.
 
@@ -260,17 +277,20 @@ def voucher_abuse(tells: bool = True, tries: int = 50) -> Vouched:
     """
     section = ReputationSection()
     member, *sybils = people(tries + 1)
-    gate = Gate(section.entry_bits)
-    vouchers = Vouchers(gate, section, lambda _: True, lambda _: 10**12)
+    gate, ledger = Gate(section.entry_bits), RichMember()
+    vouchers = Vouchers(gate, section, ledger, lambda _: False)
     entered = lost = 0
     for number, sybil in enumerate(sybils):
+        vouchers.begin(number, 0)
         voucher = Voucher(round=number, newcomer=sybil.peer_id, bond_micro=section.voucher_micro)
-        vouchers.on_voucher(sign(member, SWARM, voucher))
+        vouchers.take(sign(member, SWARM, voucher), 0)
         if not gate.may_enter(sybil.peer_id):
             continue
         entered += 1
-        burnt = vouchers.on_convicted(sybil.peer_id) if tells else None
-        lost += burnt.body.bond_micro if burnt else 0
-        if not tells:
-            vouchers.on_probation_served(sybil.peer_id)
+        if tells:
+            vouchers.convicted(sybil.peer_id)
+            ledger.lost.add(member.peer_id)
+            lost += voucher.bond_micro
+        else:
+            ledger.served.add(sybil.peer_id)
     return Vouched(entered, lost)

@@ -81,12 +81,14 @@ from validation.events import (
     ReplaySegment,
     Rereduce,
     Show,
+    Vouched,
 )
 from validation.lottery import Chain
 from validation.messages import Verdict
 from validation.regard import Reputed
 from validation.reputation import Opinion
 from validation.validator import Validator
+from validation.voucher import Backing, NoBacking
 from validation.witness import Witness
 
 if TYPE_CHECKING:
@@ -242,11 +244,14 @@ class Node:
             adoptable=self.floor.assembly.adoptable,
         )
         self.member = Member(context, self.now_s)
-        self.validator = Validator(self.member, witness, gate, chain, self.tolerance)
-        self._pay()
+        backing: Backing = NoBacking()
         if self.world.ledgers is not None:
             self.disk.store = self.disk.store or self.world.ledgers.open(self.peer_id)
             self.standing = self.world.ledgers.standing(self.disk.store, self.floor.in_force, self.identity)
+            backing = self.standing.bonds
+        self.validator = Validator(self.member, witness, gate, chain, self.tolerance, backing)
+        self._pay()
+        if self.standing is not None:
             self.standing.restore(self.validator, self.disk.cases.values())
         self.validator.remember(self.disk.cases.values())
         self.results.update(self.disk.results)
@@ -422,8 +427,11 @@ class Node:
                 self.world.witness.convicted(case)
             case Admit(entry):
                 self.disk.entries[entry.signer] = entry
-            case Show(entry):
-                self.world.broadcast(self, entry.wire)
+            case Vouched(voucher):
+                if self.standing is not None:
+                    self.standing.vouched(voucher)
+            case Show(record):
+                self.world.broadcast(self, record.wire)
 
     def stored(self, id_: bytes) -> bytes | None:
         """A record that a neighbour lacks."""

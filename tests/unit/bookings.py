@@ -11,7 +11,7 @@ from rewards.ledger import Ledger, Rules
 
 SECTION = RewardSection(epoch_rounds=4, vesting_rounds=16, uptime_rounds=8)
 PARAMETERS = 10**6
-RULES = Rules(SECTION, PARAMETERS, audit_rate_ppm=PPM // 16)
+RULES = Rules(SECTION, PARAMETERS, audit_rate_ppm=PPM // 16, probation_rounds=3)
 KEYS = [digest("key", number) for number in range(5)]
 ROUNDS = 24
 FOLLOWED = {round_no: digest("head", round_no) for round_no in range(ROUNDS)}
@@ -35,6 +35,10 @@ def case(round_no: int, who: int, head: bytes = b"") -> Entry:
     return _entry(Kind.CASE, round_no, who, NOBODY, 0, 0, head)
 
 
+def bond(round_no: int, who: int, newcomer: int, amount: int = TOKENS, head: bytes = b"") -> Entry:
+    return _entry(Kind.BOND, round_no, who, KEYS[newcomer], amount, 0, head)
+
+
 def _entry(kind: Kind, round_no: int, who: int, other: bytes, amount: int, ppm: int, head: bytes) -> Entry:
     head = head or FOLLOWED[round_no]
     record = digest("record", kind.name, round_no, who, other, head)
@@ -50,6 +54,9 @@ entries = st.one_of(
     st.builds(audit, rounds, members, members, st.booleans(), heads),
     st.builds(reduction, rounds, members, st.integers(0, 10**10), heads),
     st.builds(case, rounds, members, st.sampled_from([b"", ANY_HEAD, OTHER_BRANCH])),
+    st.builds(
+        bond, rounds, members, members, st.integers(1, 10**7), st.sampled_from([b"", ANY_HEAD, OTHER_BRANCH])
+    ),
 )
 histories = st.lists(entries.map(lambda entry: entry.packed), max_size=80)
 """Anything, also what no honest swarm brings about."""

@@ -22,7 +22,8 @@ class NaiveLedger:
         self.entries = [
             entry
             for entry in sorted(set(entries))
-            if entry.head == followed.get(entry.round) or (entry.kind, entry.head) == (Kind.CASE, ANY_HEAD)
+            if entry.head == followed.get(entry.round)
+            or (entry.kind in (Kind.CASE, Kind.BOND) and entry.head == ANY_HEAD)
         ]
 
     def of(self, kind: Kind, key: bytes | None = None) -> list[Entry]:
@@ -107,13 +108,31 @@ class NaiveLedger:
         vesting = self.rules.section.vesting_rounds
         faults = {one.round for one in self.of(Kind.CASE, key)}
         found = {"vested": 0, "stake": 0, "burned": 0, "forfeited": 0}
-        for kind in (Kind.WORK, Kind.AUDIT, Kind.REDUCTION):
-            for one in self.of(kind, key):
-                if self.is_outlaw(key, one.round):
-                    place = "forfeited"
-                elif any(one.round < fault < one.round + vesting for fault in faults):
-                    place = "burned"
-                else:
-                    place = "vested" if one.round + vesting <= now else "stake"
-                found[place] += self.worth(one)
+        earned = [one for kind in (Kind.WORK, Kind.AUDIT, Kind.REDUCTION) for one in self.of(kind, key)]
+        left = {one: self.worth(one) for one in sorted(earned) if not self.is_outlaw(key, one.round)}
+        found["forfeited"] = sum(self.worth(one) for one in earned if one not in left)
+        for bond in self.bonds_lost(key):
+            owed = bond.amount
+            for one in left:
+                at_stake = one.round <= bond.round < one.round + vesting
+                if at_stake and not any(one.round < fault <= bond.round for fault in faults):
+                    taken = min(owed, left[one])
+                    owed -= taken
+                    left[one] -= taken
+                    found["burned"] += taken
+        for one, amount in left.items():
+            if any(one.round < fault < one.round + vesting for fault in faults):
+                place = "burned"
+            else:
+                place = "vested" if one.round + vesting <= now else "stake"
+            found[place] += amount
         return found
+
+    def bonds_lost(self, key: bytes) -> list[Entry]:
+        """For each newcomer the first, if that came while it was on probation."""
+        found: dict[bytes, Entry] = {}
+        for one in self.of(Kind.BOND, key):
+            served = [work for work in self.of(Kind.WORK, one.other) if work.round < one.round]
+            if len(served) < self.rules.probation_rounds:
+                found.setdefault(one.other, one)
+        return list(found.values())

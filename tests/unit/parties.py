@@ -25,7 +25,8 @@ from training.segments import ONE_SEGMENT
 from validation.commitment import find_fault
 from validation.entry import Gate
 from validation.lottery import Chain
-from validation.validator import Validator
+from validation.validator import NOBODY_ANSWERS, Validator
+from validation.voucher import Backing
 from validation.witness import Witness
 
 SWARM = digest("swarm", "unit")
@@ -157,7 +158,7 @@ def over_the_wire(record: Signed[Body]) -> Signed[Body]:
     return open_record(record.wire, SWARM, KINDS, record.signer)
 
 
-def core(identity: Identity, swarm_terms: Terms) -> Validator:
+def core(identity: Identity, swarm_terms: Terms, backing: Backing = NOBODY_ANSWERS) -> Validator:
     """A node's core that has seen nothing yet."""
     reputation = swarm_terms.reputation
     return Validator(
@@ -165,4 +166,5 @@ def core(identity: Identity, swarm_terms: Terms) -> Validator:
         Witness(reputation, identity.peer_id),
         Gate(reputation.entry_bits),
         Chain(identity, SWARM),
+        backing=backing,
     )

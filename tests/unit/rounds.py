@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -11,10 +12,11 @@ import msgspec
 from dhtnode.digest import digest
 from dhtnode.identity import Identity
 from dhtnode.records import Signed, sign
-from tests.unit.parties import SWARM, by_id, certified, head_of, ids, plan_of, result_of, roster_of
+from tests.unit.parties import CHUNKS, SWARM, by_id, certified, head_of, ids, plan_of, result_of, roster_of
 from training.chain import found
 from training.events import Adopt
 from training.messages import Commitment, Head, encode_value, value_digest
+from training.partition import partition, shares
 from validation.lottery import Chain
 from validation.messages import Verdict
 
@@ -24,11 +26,29 @@ def founding(founder: Identity) -> Adopt:
     return Adopt(found(founder, SWARM, None, digest("state", 0)), ())
 
 
-def next_round(before: Head, persons: Sequence[Identity], late: Sequence[Identity] = ()) -> Adopt:
-    """The round on a head: these people took part, and those who were late missed its first part."""
+def next_round(
+    before: Head,
+    persons: Sequence[Identity],
+    late: Sequence[Identity] = (),
+    halves: Mapping[str, int] = MappingProxyType({}),
+) -> Adopt:
+    """The round on a head.
+
+    Args:
+        before: the head.
+        persons: took part.
+        late: of them, missed its first part.
+        halves: votes, by peer; by default nobody has one.
+    """
     plan = plan_of(persons, before)
-    roster = roster_of(*plan.commitments_N)
-    plan = replace(plan, roster=value_digest(encode_value(roster)))
+    votes_N = tuple(halves.get(peer, 0) for peer in plan.members)
+    offered = [one.body.bandwidth for one in plan.commitments_N]
+    plan = replace(
+        plan,
+        roster=value_digest(encode_value(roster_of(*plan.commitments_N, votes=votes_N))),
+        votes_N=votes_N,
+        ranges_N=tuple(partition(CHUNKS, shares(offered, votes_N))),
+    )
     everyone = range(len(persons))
     in_time = [place for place in everyone if plan.members[place] not in ids(late)]
     parts = [part for part in everyone if plan.ranges_N[part]]
@@ -52,7 +72,7 @@ def next_round(before: Head, persons: Sequence[Identity], late: Sequence[Identit
         accepted=tuple(one.id for one in accepted),
         results=tuple(result.id for result in results),
     )
-    return Adopt(certified([by_id(peer) for peer in plan.members], head), accepted, plan, results)
+    return Adopt(certified([by_id(peer) for peer in head.electors], head), accepted, plan, results)
 
 
 def history(count: int, persons: Sequence[Identity]) -> list[Adopt]:

@@ -50,6 +50,15 @@ def test_it_is_looked_for_again_where_the_swarm_asks_for_more(memory: Memory) ->
     assert is_paid(more, 12)
 
 
+def test_nobody_looks_on_for_whom_a_member_answers(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entrance, "TRIES", 16)
+    told: list[str] = []
+    found = asyncio.run(own_entry(memory, ME, SWARM, 48, told.append, lambda: len(told) < 3))
+    assert found is None
+    assert len(told) == 3
+    assert memory.entries() == []
+
+
 def test_others_do_not_pay_for_this_node(memory: Memory) -> None:
     theirs = Memory(memory._home, memory._store, SWARM, OTHER.peer_id)
     asyncio.run(own_entry(theirs, OTHER, SWARM, BITS, lambda _: None))

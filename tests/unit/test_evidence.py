@@ -17,6 +17,7 @@ from rewards.data import SKETCH_BYTES, Registration
 from rewards.entries import ANY_HEAD, NOBODY, Entry, EntrySet, Kind, raw_key
 from rewards.evidence import (
     ClosedRound,
+    bond_entry,
     case_entry,
     close_round,
     followed_chain,
@@ -42,6 +43,7 @@ from training.messages import Commitment, Head, Result, encode_value, value_dige
 from validation.cases import SUBJECTS, equivocation_case, majority_case
 from validation.lottery import Chain, obliged
 from validation.messages import Verdict
+from validation.voucher import Voucher
 
 PEOPLE = people(4)
 BEFORE = head_of(PEOPLE)
@@ -290,6 +292,56 @@ def test_a_false_judge_is_booked_by_its_own_verdict() -> None:
     case = majority_case(CERTIFICATE, work, [verdict(one, work) for one in judges[1:]], "accusation", false)
     entry = case_entry(case)
     assert (entry.record, entry.key) == (false.id, raw_key(accuser.peer_id))
+
+
+NEWCOMER, ANSWERING = PEOPLE[0], PEOPLE[1]
+FOUND_FALSE = majority_case(
+    CERTIFICATE,
+    ROUND.by_signer[NEWCOMER.peer_id],
+    [verdict(judge, ROUND.by_signer[NEWCOMER.peer_id], outcome="fail") for judge in PEOPLE[1:]],
+)
+
+
+def answered(round_no: int, newcomer: Identity = NEWCOMER) -> Signed[Voucher]:
+    body = Voucher(round=round_no, newcomer=newcomer.peer_id, bond_micro=5)
+    return sign(ANSWERING, SWARM, body)
+
+
+def test_a_lost_bond_is_made_of_a_voucher_and_a_case() -> None:
+    voucher = answered(3)
+    keys = raw_key(ANSWERING.peer_id), raw_key(NEWCOMER.peer_id)
+    expected = Entry(7, Kind.BOND, voucher.id, CERTIFICATE.id, *keys, 5, 0)
+    assert bond_entry(voucher, FOUND_FALSE, open_rounds=512) == expected
+    others = replace(FOUND_FALSE, records=(FOUND_FALSE.records[0], *FOUND_FALSE.records[:0:-1]))
+    assert others.id != FOUND_FALSE.id
+    assert bond_entry(voucher, others, open_rounds=512) == expected, "whichever majority has shown it"
+
+
+@pytest.mark.parametrize(
+    ("voucher", "is_lost"),
+    [
+        (answered(7), True),
+        (answered(8), False),
+        (answered(0), False),
+        (answered(1), True),
+        (answered(3, PEOPLE[2]), False),
+    ],
+    ids=["in the round of the fault", "after it", "long before it", "just not too long", "for somebody else"],
+)
+def test_a_voucher_answers_for_what_its_newcomer_does_while_it_holds(
+    voucher: Signed[Voucher], is_lost: bool
+) -> None:
+    assert (bond_entry(voucher, FOUND_FALSE, open_rounds=7) is not None) == is_lost
+
+
+def test_who_contradicts_itself_in_a_round_of_before_costs_its_bond_all_the_same() -> None:
+    pair = (commit(NEWCOMER, BEFORE), commit(NEWCOMER, BEFORE, tokens=81))
+    entry = bond_entry(answered(9), equivocation_case(*pair), open_rounds=512)
+    assert entry is not None
+    assert (entry.round, entry.head) == (9, ANY_HEAD)
+    earlier = bond_entry(answered(3), equivocation_case(*pair), open_rounds=512)
+    assert earlier is not None
+    assert earlier.round == 7
 
 
 def test_a_registered_shard_is_in_the_set() -> None:

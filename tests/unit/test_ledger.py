@@ -29,6 +29,7 @@ from tests.unit.bookings import (
     TOKENS,
     audit,
     before,
+    bond,
     booked,
     case,
     fold,
@@ -108,7 +109,7 @@ def test_the_changes_of_a_key_add_up_to_its_balance(packed: list[bytes]) -> None
         ledger = fold(entries, watched=key)
         balance = ledger.account(key).balance(ROUNDS)
         assert sum(change.amount for change in ledger.changes) == balance.vested + balance.stake
-        burned = -sum(change.amount for change in ledger.changes if change.cause == "case")
+        burned = -sum(change.amount for change in ledger.changes if change.cause in ("case", "bond"))
         assert burned == balance.burned
 
 
@@ -267,11 +268,55 @@ def test_two_contradicting_records_count_on_every_chain() -> None:
     assert ledger.account(KEYS[0]).stake.burned > 0
 
 
-def test_only_a_case_counts_on_every_chain() -> None:
+def test_only_what_a_key_has_signed_against_itself_counts_on_every_chain() -> None:
     ledger = booked(
         work(3, 0, head=ANY_HEAD), audit(3, 0, worker=1, head=ANY_HEAD), reduction(3, 0, head=ANY_HEAD)
     )
     assert ledger.accounts == {}
+    assert booked(work(1, 0), bond(3, 0, newcomer=1, head=ANY_HEAD)).account(KEYS[0]).lost == {KEYS[1]}
+    assert booked(work(1, 0), bond(3, 0, newcomer=1, head=OTHER_BRANCH)).account(KEYS[0]).lost == set()
+
+
+# Bonds
+
+
+EARNED = booked(work(1, 0)).account(KEYS[0]).stake.at_stake
+assert EARNED > 1000
+
+
+def test_who_answered_for_a_newcomer_loses_the_bond_and_no_more() -> None:
+    account = booked(work(1, 0), case(3, 1), bond(3, 0, newcomer=1, amount=1000)).account(KEYS[0])
+    assert (account.stake.burned, account.stake.at_stake) == (1000, EARNED - 1000)
+    assert account.stake.outlaw_until == 0, "it has done nothing false itself"
+    assert account.lost == {KEYS[1]}
+
+
+def test_no_bond_takes_more_than_the_stake() -> None:
+    account = booked(work(1, 0), bond(3, 0, newcomer=1, amount=EARNED + 1)).account(KEYS[0])
+    assert (account.stake.burned, account.stake.at_stake) == (EARNED, 0)
+    vested = booked(work(1, 0), bond(1 + SECTION.vesting_rounds, 0, newcomer=1)).account(KEYS[0])
+    assert (vested.stake.burned, vested.stake.vested) == (0, EARNED), "what is vested can't be burned"
+    assert vested.lost, "it may answer for nobody any more, though there was nothing to burn"
+
+
+def test_one_newcomer_costs_its_bond_once() -> None:
+    again = [bond(round_no, 0, newcomer=1, amount=1000) for round_no in (3, 4)]
+    assert booked(work(1, 0), *again).account(KEYS[0]).stake.burned == 1000
+    two = [bond(3, 0, newcomer=newcomer, amount=1000) for newcomer in (1, 2)]
+    assert booked(work(1, 0), *two).account(KEYS[0]).stake.burned == 2000
+
+
+def test_after_its_probation_a_newcomers_fault_costs_nobody_else() -> None:
+    served = [work(round_no, 1) for round_no in range(RULES.probation_rounds)]
+    late = bond(RULES.probation_rounds, 0, newcomer=1)
+    assert booked(work(1, 0), *served, late).account(KEYS[0]).lost == set()
+    assert booked(work(1, 0), *served[1:], late).account(KEYS[0]).lost == {KEYS[1]}, "a round was missed"
+
+
+def test_a_lost_bond_has_a_cause_in_plain_words() -> None:
+    (change,) = booked(bond(3, 0, newcomer=1), watched=KEYS[0]).changes
+    assert (change.cause, change.amount, change.record) == ("bond", 0, bond(3, 0, newcomer=1).record)
+    assert change.text.endswith("burned: it answered for a newcomer that was found false in round 3")
 
 
 def test_an_outlaws_word_lifts_nobody() -> None:

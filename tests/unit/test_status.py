@@ -25,6 +25,7 @@ from dhtnode.status import (
     SwarmPart,
     TrainingPart,
     TrustPart,
+    VoucherPart,
     WhyPart,
     parse_status,
     totals,
@@ -73,6 +74,7 @@ def test_every_field_is_documented() -> None:
     [
         (TrustPart, "reputation.table[]"),
         (OfMePart, "reputation.of_me"),
+        (VoucherPart, "reputation.vouchers[]"),
         (WhyPart, "why[]"),
         (OutsidePart, "outside"),
         (ShownPart, "outside.shown[]"),

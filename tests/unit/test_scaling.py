@@ -84,7 +84,7 @@ def test_the_first_round_has_no_divisor() -> None:
 
 
 def test_a_replay_from_any_boundary_has_the_same_bits() -> None:
-    terms = manifest(replace(SCALED, steps=((0, 7),), options={"lr": 0.05})).terms
+    terms = manifest(replace(SCALED, steps=((0, 7),), options={"lr": 1e-3})).terms
     swarm = Manifest.create(replace(terms, audit=AuditSection(segment=3)), CREATOR)
     trainer, shard = Trainer(swarm, Text(OPTIONS)), Text(OPTIONS).shard(TEXT, 0.1)
     state = advance(trainer.genesis(), run(trainer).update_U, swarm.terms)

@@ -15,7 +15,7 @@ import pytest
 from tests.sim.storm import Storm
 
 ROOT = Path(__file__).parents[2]
-SEEDS, BATCH = 240, 8
+SEEDS, BATCH = 200, 8
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, BATCH))

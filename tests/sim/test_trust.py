@@ -61,7 +61,7 @@ def test_everybody_gets_a_vote_when_its_probation_is_over_and_keeps_it(section: 
     assert not banned(world)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_members_come_and_crash_and_no_round_waits_for_an_opinion(seed: int) -> None:
     """Tables differ: some come late, and some lose theirs. A few views are lost to that, and nothing else."""
     world = trusting(seed, 6, SHORT, min_peers=4, rounds=100)
@@ -142,7 +142,7 @@ class Flood:
         return told / earned if earned else 0.0
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_ten_made_up_keys_to_each_member_have_no_vote_if_nobody_else_finds_them_right(seed: int) -> None:
     flood = Flood(seed, friends=0)
     world = flood.run()
@@ -153,7 +153,7 @@ def test_ten_made_up_keys_to_each_member_have_no_vote_if_nobody_else_finds_them_
     assert not banned(world)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_a_friend_among_the_members_lends_made_up_keys_no_more_than_it_has_earned(seed: int) -> None:
     flood = Flood(seed, friends=1)
     world = flood.run()

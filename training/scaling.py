@@ -29,9 +29,12 @@ from typing import cast
 import numpy as np
 
 from dhtnode.manifest import InnerSection, Terms
-from training.codec import Vector
+from training.codec import LIMIT, Vector
 from training.schedule import nominal_steps, reach
 from training.state import State
+
+MOST_PER_STEP = 2.0**100
+"""A finite bound for rounds whose learning rate is all but nothing."""
 
 
 def divisor(state: State, inner: InnerSection) -> Vector:
@@ -54,8 +57,11 @@ def squares_after(state: State, mean_P: Vector, terms: Terms) -> Vector:
     lr = rate * reach(inner, state.round_no, nominal_steps(inner, terms.round.rounds))
     if not lr:
         return state.squares  # no step was long enough to tell
-    per_step = np.float32(math.sqrt(inner.steps_at(state.round_no)) / lr)
-    gradient_P = np.multiply(np.multiply(mean_P, per_step), divisor(state, inner))
+    per_step = np.float32(min(math.sqrt(inner.steps_at(state.round_no)) / lr, MOST_PER_STEP))
+    # Where members are believed (`reduce.rule` mean), one could send what overflows here and stops everybody.
+    with np.errstate(over="ignore"):
+        raw_P = np.multiply(np.multiply(mean_P, per_step), divisor(state, inner))
+    gradient_P: Vector = np.clip(raw_P, np.float32(-LIMIT), np.float32(LIMIT))
     news = np.subtract(np.multiply(gradient_P, gradient_P), state.squares)
     weight = np.float32(max(1 - inner.scaling, 1 / (state.round_no + 1)))
     return np.add(state.squares, np.multiply(news, weight))

@@ -16,6 +16,7 @@ from dhtnode.manifest import AuditSection, InnerSection, Manifest, OuterSection,
 from tests.unit.test_inner import CREATOR, OPTIONS, PLAIN, TEXT, gradient_of_first_step, manifest, run
 from tests.unit.test_rehearsal import run as rehearsed
 from tests.unit.test_rehearsal import text_swarm
+from training.codec import LIMIT
 from training.inner import Trainer
 from training.outer import advance
 from training.scaling import divisor, squares_after
@@ -77,6 +78,14 @@ def test_a_round_without_a_step_tells_nothing() -> None:
     past_the_end = state_of(round_no=terms.round.rounds)
     after_P = squares_after(past_the_end, np.ones(P, np.float32), terms)
     assert after_P.tobytes() == past_the_end.squares.tobytes()
+
+
+@pytest.mark.parametrize("lr", [0.5, 1e-12, 1e-38])
+def test_the_largest_update_that_can_be_sent_leaves_them_finite(lr: float) -> None:
+    terms = manifest(replace(SCALED, options={"lr": lr})).terms
+    after_P = squares_after(state_of(round_no=1), np.full(P, LIMIT, np.float32), terms)
+    assert np.isfinite(after_P).all()
+    assert (after_P <= LIMIT**2).all()
 
 
 def test_the_first_round_has_no_divisor() -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from dhtnode.cli import main
+from dhtnode.home import Home
+from dhtnode.manifest import Manifest
 from tests.unit.commandline import Command, Outcome
 
 
@@ -29,3 +31,12 @@ def dhtnode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         return Outcome(code if isinstance(code, int) else 0, printed.out, printed.err)
 
     return call
+
+
+@pytest.fixture
+def home(dhtnode: Command, tmp_path: Path) -> Home:
+    """A home whose node has been in a swarm that it created itself."""
+    dhtnode("swarm new --task text --name mine --home home")
+    home = Home.open(tmp_path / "home")
+    home.claim(Manifest.load(tmp_path / "swarm.toml"))
+    return home

@@ -69,14 +69,6 @@ class Node:
             yield
 
 
-@pytest.fixture
-def home(dhtnode: Command, tmp_path: Path) -> Home:
-    dhtnode("swarm new --task text --name mine --home home")
-    home = Home.open(tmp_path / "home")
-    home.claim(Manifest.load(tmp_path / "swarm.toml"))
-    return home
-
-
 async def typed(dhtnode: Command, home: Home, node: Node, *words: str) -> list[str]:
     """What commands print while a node runs in their home."""
     async with node.running(home):

@@ -55,14 +55,6 @@ class Listening:
             yield
 
 
-@pytest.fixture
-def home(dhtnode: Command, tmp_path: Path) -> Home:
-    dhtnode("swarm new --task text --name mine --home home")
-    home = Home.open(tmp_path / "home")
-    home.claim(Manifest.load(tmp_path / "swarm.toml"))
-    return home
-
-
 @pytest.mark.parametrize(("typed", "micro"), [("", ""), ("--bond 2.5", "2500000"), ("--bond 1e-6", "1")])
 async def test_a_voucher_reaches_the_node_as_typed(
     dhtnode: Command, home: Home, typed: str, micro: str

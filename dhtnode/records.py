@@ -78,20 +78,26 @@ def parse_canonical(data: bytes, max_bytes: int) -> Any:
     """
     if len(data) > max_bytes:
         raise ValueError(f"{len(data)} bytes, at most {max_bytes} allowed")
+    value = _unpacked(data)
     try:
-        value = msgpack.unpackb(data, raw=False, strict_map_key=False)
         again = canonical(value)
-    except (
-        ValueError,
-        TypeError,
-        RecursionError,
-        LocalProtocolError,
-        msgpack.exceptions.UnpackException,
-    ) as error:
+    except (ValueError, TypeError, RecursionError, LocalProtocolError) as error:
         raise ValueError(f"not canonical msgpack: {type(error).__name__}") from error
     if again != data:
         raise ValueError("not in canonical form")
     return value
+
+
+def _unpacked(data: bytes) -> Any:
+    """The value behind msgpack bytes, in whatever form they are.
+
+    Raises:
+        ValueError: they are no msgpack.
+    """
+    try:
+        return msgpack.unpackb(data, raw=False, strict_map_key=False)
+    except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
+        raise ValueError(f"not canonical msgpack: {type(error).__name__}") from error
 
 
 def plain(body: Body) -> dict[str, Any]:
@@ -125,7 +131,7 @@ def open_record(wire: bytes, swarm_id: bytes, kinds: Mapping[str, type[B]], send
     if len(wire) > most:
         raise RemoteProtocolError(sender, "oversized", f"{len(wire)} bytes, at most {most}")
     try:
-        value = parse_canonical(wire, most)
+        value = _unpacked(wire)
     except ValueError as error:
         raise RemoteProtocolError(sender, "malformed", str(error)) from error
     if not (isinstance(value, list) and len(value) == 4):
@@ -145,10 +151,12 @@ def open_record(wire: bytes, swarm_id: bytes, kinds: Mapping[str, type[B]], send
     except (msgspec.ValidationError, ValueError) as error:
         raise RemoteProtocolError(sender, "schema", f"{kind}: {error}") from error
     record: Signed[B] = Signed(signer, typed, signature, swarm_id)
-    if canonical(plain(typed)) != canonical(body):  # a default left out would be a second spelling
-        raise RemoteProtocolError(sender, "malformed", f"{kind}: not the canonical body")
-    if not verify(signer, _payload(swarm_id, signer, typed), signature):
+    if record.wire != wire:  # a default left out, or spelled out, would be a second spelling, too
+        raise RemoteProtocolError(sender, "malformed", f"{kind}: not in canonical form")
+    payload = _payload(swarm_id, signer, typed)
+    if not verify(signer, payload, signature):
         raise RemoteProtocolError(sender, "bad-signature", kind)
+    record.__dict__["id"] = digest("record", payload)  # what `id` would make once more
     return record
 
 

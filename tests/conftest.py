@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 import uvloop
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     return {"uvloop": uvloop.new_event_loop}
+
+
+hypothesis.settings.register_profile("dhtnode", deadline=None)  # a slow machine is no failure
+hypothesis.settings.load_profile("dhtnode")
 
 
 def pytest_configure(config: pytest.Config) -> None:

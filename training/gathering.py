@@ -100,6 +100,8 @@ class Gathering:
         self._pace = pace
         self._start_s = now_s
         self._delays_s: dict[str, float] = {}
+        self._faults: dict[bytes, str | None] = {}
+        """What is wrong with each commitment, by its id: a round's terms stay as they are."""
         patience_s = pace.train.limit_s + pace.roster.limit_s
         self.agreement = Agreement(
             Instance(head.number, head.id, "roster"),
@@ -293,7 +295,10 @@ class Gathering:
     def _sound(self, commitment: Signed[Commitment]) -> bool:
         if commitment.signer in self._context.excluded:
             return False
-        return self._context.find_fault(commitment.body, self._head, self._context.terms) is None
+        if commitment.id not in self._faults:
+            terms = self._context.terms
+            self._faults[commitment.id] = self._context.find_fault(commitment.body, self._head, terms)
+        return self._faults[commitment.id] is None
 
     @property
     def is_ripe(self) -> bool:

@@ -14,6 +14,7 @@ structure, and a leaf costs microseconds.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 
 from dhtnode.digest import digest
@@ -40,11 +41,11 @@ class IdTree:
         bucket = self._root
         while bucket.children is not None:
             bucket = bucket.children[_half_byte(id_, bucket.depth)]
-        return id_ in bucket.ids
+        return bucket.first(id_) == id_
 
     def __iter__(self) -> Iterator[bytes]:
         """All ids, sorted."""
-        return iter(sorted(self._root.all()))
+        return self._root.all()
 
     @property
     def root(self) -> bytes:
@@ -68,10 +69,10 @@ class IdTree:
         bucket = self._root
         for half_byte in prefix:
             if bucket.children is None:
-                return (), tuple(sorted(id_ for id_ in bucket.ids if _starts(id_, prefix)))
+                return (), tuple(id_ for id_ in bucket.ids if _starts(id_, prefix))
             bucket = bucket.children[half_byte]
         if bucket.children is None:
-            return (), tuple(sorted(bucket.ids))
+            return (), tuple(bucket.ids)
         return tuple(child.digest() for child in bucket.children), ()
 
     def digest_of(self, prefix: tuple[int, ...]) -> bytes:
@@ -88,7 +89,8 @@ class IdTree:
         bucket = self._root
         while bucket.children is not None:
             bucket = bucket.children[_half_byte(name, bucket.depth)]
-        return min((id_ for id_ in bucket.ids if id_.startswith(name)), default=None)
+        first = bucket.first(name)
+        return first if first is not None and first.startswith(name) else None
 
 
 class _Bucket:
@@ -99,7 +101,8 @@ class _Bucket:
     def __init__(self, depth: int) -> None:
         self.depth = depth
         self.count = 0
-        self.ids: set[bytes] = set()
+        self.ids: list[bytes] = []
+        """Of a leaf, sorted."""
         self.children: list[_Bucket] | None = None
         self._digest: bytes | None = EMPTY
 
@@ -111,7 +114,7 @@ class _Bucket:
             if bucket.children is None:
                 break
             bucket = bucket.children[_half_byte(id_, bucket.depth)]
-        bucket.ids.add(id_)
+        insort(bucket.ids, id_)
         if bucket.count > LEAF_IDS:
             bucket._split()
         return True
@@ -126,15 +129,20 @@ class _Bucket:
             if merged is None and bucket.count <= LEAF_IDS:
                 merged = bucket
             bucket = bucket.children[_half_byte(id_, bucket.depth)]
-        bucket.ids.discard(id_)
+        bucket.ids.remove(id_)
         if merged is not None:
-            merged.ids, merged.children = set(merged.all()), None
+            merged.ids, merged.children = list(merged.all()), None
         return True
+
+    def first(self, name: bytes) -> bytes | None:
+        """Of a leaf: the smallest id that is not before a name."""
+        place = bisect_left(self.ids, name)
+        return self.ids[place] if place < len(self.ids) else None
 
     def digest(self) -> bytes:
         if self._digest is None:
             if self.children is None:
-                self._digest = digest("leaf", b"".join(sorted(self.ids)))
+                self._digest = digest("leaf", b"".join(self.ids))
             else:
                 self._digest = digest("branch", b"".join(child.digest() for child in self.children))
         return self._digest
@@ -151,7 +159,7 @@ class _Bucket:
         self.children = [_Bucket(self.depth + 1) for _ in range(FANOUT)]
         for id_ in self.ids:
             self.children[_half_byte(id_, self.depth)].add(id_)
-        self.ids = set()
+        self.ids = []
 
 
 def _half_byte(id_: bytes, depth: int) -> int:

@@ -15,6 +15,7 @@ class Reputed(Regard):
     Args:
         in_force: the swarm's terms.
         opinion_of: the table's.
+        is_banned: whom the table keeps out.
         matched: the order that the table puts peers in.
         may_enter: what the gate says of newcomers.
     """
@@ -23,11 +24,13 @@ class Reputed(Regard):
         self,
         in_force: TermsInForce,
         opinion_of: OpinionOf,
+        is_banned: Callable[[str], bool],
         matched: Callable[[Iterable[str]], list[str]],
         may_enter: Callable[[str], bool],
     ) -> None:
         self._in_force = in_force
         self._opinion_of = opinion_of
+        self._is_banned = is_banned
         self._matched = matched
         self._may_enter = may_enter
 
@@ -38,8 +41,7 @@ class Reputed(Regard):
         return acceptable_votes(peers, votes, before, self._opinion_of, self._in_force.now.reputation)
 
     def shuns(self, peer: str) -> bool:
-        opinion = self._opinion_of(peer)
-        return opinion is not None and opinion.banned_until != 0
+        return self._is_banned(peer)
 
     def may_enter(self, peer: str) -> bool:
         return self._may_enter(peer)

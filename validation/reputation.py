@@ -192,12 +192,18 @@ class Reputation:
         account = self._accounts.get(peer)
         if account is None:
             return None
-        _, until = account.bans(self.round_no)
         return Opinion(
             self.trust(peer, "work"),
             account.served(self.round_no) < self._section.probation_rounds,
-            until if until > self.round_no else 0,
+            self.banned_until(peer),
         )
+
+    def banned_until(self, peer: str) -> int:
+        """First round in which a peer is not banned; 0 if it is not; -1 for ever."""
+        if peer in self._outlaws:
+            return -1
+        _, until = self.bans(peer)
+        return until if until > self.round_no else 0
 
     def audit_rate(self, peer: str, least_micro: int) -> int:
         """Share of a peer's rounds that should be replayed by somebody, in millionths.

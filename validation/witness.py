@@ -40,6 +40,10 @@ class Witness:
         """What the table thinks of a peer now."""
         return self.table.opinion(peer)
 
+    def is_banned(self, peer: str) -> bool:
+        """Whether the table keeps a peer out now."""
+        return self.table.banned_until(peer) != 0
+
     def matched(self, peers: Iterable[str]) -> list[str]:
         """Peers in the order that the table puts them in now."""
         return self.table.matched(peers)

@@ -136,7 +136,7 @@ class Session:
             device=device_profile(options.device),
             find_fault=find_fault,
             link=chain.link,
-            regard=Reputed(in_force, witness.opinion, witness.matched, gate.may_enter),
+            regard=Reputed(in_force, witness.opinion, witness.is_banned, witness.matched, gate.may_enter),
             adoptable=lambda head: self.governing.assembly.adoptable(head),
         )
         member = report.member = Member(context, Driver.now_s())

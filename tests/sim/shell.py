@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from dhtnode.errors import RemoteProtocolError
@@ -99,6 +100,12 @@ TICK_S = 0.25
 SYNC_S = 1.0
 IO_TIMEOUT_S = 2.0
 HEADS_KEPT = 3
+
+
+@lru_cache(maxsize=128)
+def chain_of(identity: Identity) -> Chain:
+    """It follows from the key alone, and takes thousands of hashes: once for all lives of a node."""
+    return Chain(identity, SWARM)
 
 
 @dataclass
@@ -228,7 +235,7 @@ class Node:
         self._clock_rate = self.world.rng.uniform(*self.world.clock_rates)
         self._clock_offset_s = self.world.rng.uniform(0, 1000)
         self._forget()
-        chain = Chain(self.identity, SWARM)
+        chain = chain_of(self.identity)
         self.floor = Floor(self)
         section = self.world.terms.reputation
         witness, gate = Witness(section, self.peer_id), Gate(section.entry_bits)
@@ -240,7 +247,9 @@ class Node:
             device=self.device,
             find_fault=find_fault,
             link=chain.link,
-            regard=Reputed(self.floor.in_force, self._opinion, witness.matched, gate.may_enter),
+            regard=Reputed(
+                self.floor.in_force, self._opinion, self._is_banned, witness.matched, gate.may_enter
+            ),
             adoptable=self.floor.assembly.adoptable,
         )
         self.member = Member(context, self.now_s)
@@ -288,8 +297,13 @@ class Node:
 
     def _opinion(self, peer: str) -> Opinion | None:
         """What the scenario says; but who is banned is banned."""
-        mine = self.validator.witness.opinion(peer) if self.validator else None
-        return mine if mine and mine.banned_until else self.world.opinions(self.peer_id, peer)
+        if self.validator is not None and self.validator.witness.is_banned(peer):
+            return self.validator.witness.opinion(peer)
+        return self.world.opinions(self.peer_id, peer)
+
+    def _is_banned(self, peer: str) -> bool:
+        opinion = self._opinion(peer)
+        return opinion is not None and opinion.banned_until != 0
 
     def crash(self, lose_newest: bool = False) -> None:
         """End without warning; what was said is on disk, the newest head perhaps not yet."""

@@ -29,7 +29,7 @@ class Storm:
 
     def __init__(self, seed: int) -> None:
         self.rng = rng = random.Random(seed * 7919 + 1)  # noqa: S311  repeatable
-        count = 32 if seed % 100 == 99 else 16 if seed % 25 == 24 else rng.choice([4, 4, 4, 5, 6, 8])
+        count = 32 if seed % 200 == 199 else 16 if seed % 25 == 24 else rng.choice([4, 4, 4, 5, 6, 8])
         min_peers = rng.choice([1, 2, count])
         stall_s = 10.0 if rng.random() < 0.25 else NEVER_S
         self.world = World(seed, count, ROUNDS, min_peers, stall_s)

@@ -23,7 +23,7 @@ from validation.events import NodeEffect
 from validation.lottery import Chain
 from validation.messages import Verdict
 
-SEEDS = range(6)
+SEEDS = range(4)
 ROUNDS = 20
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from dhtnode import records
 from dhtnode.digest import digest
 from dhtnode.identity import Identity
 from dhtnode.manifest import FORMAT, DataSection, InnerSection, RoundSection, TaskSection, Terms
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     from tests.sim.ledgers import Ledgers
 
 T = TypeVar("T")
+
+records.verify = lru_cache(maxsize=2**14)(records.verify)
+"""Signatures are checked as everywhere, but each once for all nodes of a process."""
 
 NEVER_S = 86_400.0
 FIRST_DEADLINE_S = 20.0
@@ -274,7 +278,7 @@ class World:
 
     def all_at(self, number: int, nodes: Iterable[Node] | None = None) -> bool:
         """Whether nodes have come to a round, or beyond."""
-        return min(self.numbers(nodes)) >= number
+        return all(node.number >= number for node in (self.nodes if nodes is None else nodes))
 
     def done(self) -> bool:
         """Whether every node holds the head after the last round."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ import psutil
 import pytest
 import torch
 
-from dhtnode.cli.cluster import POLL_S, LocalNode, launch
+from dhtnode.cli.cluster import POLL_S, LocalNode
 from dhtnode.cli.create import NewSwarm, write_swarm
 from dhtnode.errors import ConfigError
 from dhtnode.home import Home
@@ -27,6 +26,7 @@ from dhtnode.manifest import Manifest
 from dhtnode.status import Status
 from dhtnode.store import RoundSummary, Store
 from rewards.heads import HEAD
+from tests.swarm.nursery import PYTHON, start
 from training.chain import open_certificate
 from training.data import builtin_text
 from training.inner import Trainer
@@ -47,7 +47,7 @@ TINY = {
 """A model of 29 k parameters in 29 chunks, quickly computed."""
 PATIENT = {"round.first_deadline_s": 600, "round.stall_s": 600}
 """Only deadlines that were learned are short: a round that needs a first one outlasts the test."""
-RUN = (sys.executable, "-P", "-m", "dhtnode.cli")
+RUN = (*PYTHON, "-m", "dhtnode.cli")
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"
 
 T = TypeVar("T")
@@ -106,7 +106,7 @@ class Swarm:
         door = self._door(name) if peer is None else peer
         line = [*command, "run", str(self.manifest_path), "--home", str(self.folder / name)]
         line += ["--listen", listen, "--threads", "1", *options, *(("--peer", door) if door else ())]
-        node = launch(line, self.folder / name)
+        node = start(line, self.folder / name)
         self.nodes[name] = node
         self.started.append(node)
         return node

@@ -147,7 +147,7 @@ def play(council: Council, acts: list[tuple[str, int, Any]]) -> None:
             council.nodes[number % size].restart()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(size=st.integers(1, 5), acts=st.lists(act, max_size=60))
 def test_never_two_decisions_and_one_in_the_end(size: int, acts: list[tuple[str, int, Any]]) -> None:
     council = Council(size)

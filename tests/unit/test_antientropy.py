@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dhtnode.digest import digest
@@ -71,7 +71,6 @@ def records(numbers: Iterable[int]) -> list[bytes]:
 sets = st.lists(st.integers(0, 3000), max_size=300, unique=True)
 
 
-@settings(deadline=None)
 @given(sets, sets)
 def test_any_two_sets_become_the_union(left: list[int], right: list[int]) -> None:
     one, other = Keeper(records(left)), Keeper(records(right))
@@ -212,7 +211,6 @@ answers = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(answers.map(canonical) | st.binary(max_size=60), max_size=20))
 def test_no_answer_crashes_a_node_or_takes_anything_from_it(lies: list[bytes]) -> None:
     asker = Keeper(records(range(200)))
@@ -235,7 +233,6 @@ prefixes = st.lists(st.binary(max_size=4) | st.lists(st.integers(0, 15), max_siz
 questions = st.fixed_dictionaries({"prefixes": prefixes, "wanted": names}).map(canonical)
 
 
-@settings(deadline=None)
 @given(questions | st.binary(max_size=60))
 def test_no_question_crashes_a_node(question: bytes) -> None:
     keeper = Keeper(records(range(200)))
@@ -258,7 +255,6 @@ def test_the_largest_answer_keeps_its_bound_and_carries_the_largest_record() -> 
 # The tree
 
 
-@settings(deadline=None)
 @given(sets, sets, st.randoms())
 def test_a_root_follows_from_the_set_alone(kept: list[int], removed: list[int], chance: Any) -> None:
     ids = [digest("id", number) for number in kept]
@@ -301,7 +297,6 @@ def test_ids_that_somebody_has_made_to_be_alike_still_part() -> None:
     assert list(one) == alike
 
 
-@settings(deadline=None)
 @given(st.integers(0, 400), st.lists(st.integers(0, 15), max_size=4))
 def test_a_small_set_names_the_buckets_of_a_large_one(size: int, prefix: list[int]) -> None:
     """What a leaf says of a deeper bucket is what a tree of just those ids says."""

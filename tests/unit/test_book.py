@@ -55,7 +55,7 @@ class Spy(Book):
         return super().entries(epoch)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(histories, max_size=4))
 def test_the_disk_agrees_with_memory(pieces: list[list[bytes]]) -> None:
     with TemporaryDirectory() as folder, Store.open(Path(folder) / "node.db") as store:

@@ -195,7 +195,7 @@ def test_a_founding_is_not_a_close_of_one() -> None:
     assert refused(Certificate(head, (sign(FOUNDER, SWARM, vote),))) == "bad-certificate"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(place=st.integers(0, len(GOOD.wire) - 1), flip=st.integers(1, 255))
 def test_no_byte_can_be_changed(place: int, flip: int) -> None:
     wire = bytearray(GOOD.wire)
@@ -203,7 +203,7 @@ def test_no_byte_can_be_changed(place: int, flip: int) -> None:
     refused(bytes(wire))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary(max_size=300) | trees.map(canonical))
 def test_garbage_is_blamed_on_who_sent_it(wire: bytes) -> None:
     assert refused(wire) == "bad-certificate"

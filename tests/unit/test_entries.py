@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dhtnode.digest import digest
@@ -31,7 +31,6 @@ def test_an_entry_keeps_its_fields() -> None:
     assert len(entry.packed) == ENTRY_BYTES
 
 
-@settings(deadline=None)
 @given(histories)
 def test_bytes_sort_by_round_then_kind_then_record(packed: list[bytes]) -> None:
     lines = [next(unpacked(one)) for one in sorted(packed)]
@@ -46,7 +45,6 @@ def test_a_case_comes_before_the_work_of_its_round() -> None:
     ]
 
 
-@settings(deadline=None)
 @given(histories, st.randoms(use_true_random=False))
 def test_neither_order_nor_repetition_changes_a_set(packed: list[bytes], chance: random.Random) -> None:
     mixed = packed + chance.choices(packed, k=len(packed)) if packed else []
@@ -56,7 +54,6 @@ def test_neither_order_nor_repetition_changes_a_set(packed: list[bytes], chance:
     assert one.root == other.root
 
 
-@settings(deadline=None)
 @given(histories, histories, histories)
 def test_merging_is_a_union(a: list[bytes], b: list[bytes], c: list[bytes]) -> None:
     one, two, three = (EntrySet(EPOCH, packed) for packed in (a, b, c))
@@ -66,13 +63,11 @@ def test_merging_is_a_union(a: list[bytes], b: list[bytes], c: list[bytes]) -> N
     assert len(one.merged(two)) == len({*a, *b})
 
 
-@settings(deadline=None)
 @given(histories, histories)
 def test_sets_that_differ_have_different_roots(a: list[bytes], b: list[bytes]) -> None:
     assert (EntrySet(EPOCH, a).root == EntrySet(EPOCH, b).root) == (set(a) == set(b))
 
 
-@settings(deadline=None)
 @given(histories, histories)
 def test_a_set_that_grows_has_the_root_of_one_made_at_once(first: list[bytes], then: list[bytes]) -> None:
     grown = EntrySet(EPOCH, first)
@@ -82,7 +77,6 @@ def test_a_set_that_grows_has_the_root_of_one_made_at_once(first: list[bytes], t
     assert (grown.root == before) == (set(then) <= set(first))
 
 
-@settings(deadline=None)
 @given(histories)
 def test_the_root_follows_from_the_digests_of_the_epochs(packed: list[bytes]) -> None:
     by_epoch: dict[int, list[bytes]] = {}

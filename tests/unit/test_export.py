@@ -127,7 +127,7 @@ def test_a_root_that_the_signers_did_not_have() -> None:
     assert fault(forged).startswith("0 good")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(FORMS), st.integers(0, 10**6), st.integers(1, 255))
 def test_a_changed_byte_is_noticed(form: Callable[[Export], bytes], place: int, flip: int) -> None:
     data = bytearray(form(EXPORT))
@@ -140,7 +140,7 @@ def test_a_changed_byte_is_noticed(form: Callable[[Export], bytes], place: int, 
     assert read == EXPORT, "only what has no meaning, like a space, may change"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_garbage(data: bytes) -> None:
     with pytest.raises(ExportError):

@@ -6,7 +6,7 @@ from fractions import Fraction
 from math import floor, sqrt
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dhtnode.reward import PPM, RewardSection
@@ -38,7 +38,6 @@ def exact(amount: int, unit: int, price: int, factor: int, shared: int) -> Fract
     return Fraction(amount, unit) * price * Fraction(factor, PPM) * Fraction(shared, COMMON)
 
 
-@settings(deadline=None)
 @given(counts, factors, commons, prices)
 def test_each_term_is_price_times_units_times_factors(
     amount: int, factor: int, shared: int, price: int
@@ -64,7 +63,6 @@ def test_training_takes_six_operations_for_each_parameter_and_token() -> None:
     assert compute_flop(tokens=1000, parameters=10**9) == 6 * 10**12
 
 
-@settings(deadline=None)
 @given(st.integers(0, PPM), st.integers(0, 64), st.integers(1, 64), st.integers(0, PPM))
 def test_quality_is_the_kept_share_and_less_for_late_parts(
     kept: int, inside: int, parts: int, late: int
@@ -74,7 +72,6 @@ def test_quality_is_the_kept_share_and_less_for_late_parts(
     assert quality_ppm(kept, inside, parts, late) == floor(kept * punctual)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 10**15), st.integers(1, 500), st.integers(0, PPM), st.data())
 def test_rarity_is_the_clipped_root_without_what_others_had(
     total: int, domains: int, duplicate: int, data: st.DataObject
@@ -91,13 +88,11 @@ def test_a_domain_of_average_size_has_rarity_one() -> None:
     assert rarity_ppm(total=10**9, domains=100, own=10**9, duplicate_ppm=0, section=PLAIN) == PPM // 4
 
 
-@settings(deadline=None)
 @given(st.integers(0, 256))
 def test_uptime_is_one_and_a_half_after_256_rounds_without_a_gap(present: int) -> None:
     assert uptime_ppm(present, PLAIN) == floor((1 + Fraction(present, 512)) * PPM)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 1000 * PPM))
 def test_reputation_rises_from_a_fifth_towards_one(standing: int) -> None:
     r = Fraction(standing, PPM)
@@ -112,7 +107,6 @@ def test_standing_counts_audits_and_stops_at_its_cap() -> None:
     assert standing == 20 * PPM
 
 
-@settings(deadline=None)
 @given(st.integers(0, 5000), st.integers(1, 200))
 def test_the_early_factor_is_the_power_of_two_rounded_down(epoch: int, half_life: int) -> None:
     bonus = early_ppm(epoch, half_life) - PPM
@@ -125,7 +119,6 @@ def test_the_early_factor_halves_every_fifty_epochs() -> None:
     assert early_ppm(1, 50) == 1_986_232
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**200), st.integers(1, 60))
 def test_roots_are_rounded_down(value: int, degree: int) -> None:
     assert root(value, degree) ** degree <= value < (root(value, degree) + 1) ** degree

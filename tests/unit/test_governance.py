@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dhtnode.amendments import Amendment, Setting
@@ -76,7 +76,6 @@ def test_a_rich_key_is_capped() -> None:
     assert tally([], vested).carried, "without the cap it would decide alone"
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(sorted(EVEN)), st.integers(0, 2**60)), st.integers(1, 10**6))
 def test_no_vote_exceeds_the_cap_or_what_the_key_owns(vested: dict[bytes, int], cap_ppm: int) -> None:
     found = weights(vested, RewardSection(vote_cap_ppm=cap_ppm))
@@ -86,7 +85,6 @@ def test_no_vote_exceeds_the_cap_or_what_the_key_owns(vested: dict[bytes, int], 
         assert vote * 10**6 <= sum(vested.values()) * cap_ppm
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 9), max_size=12),
     st.lists(st.integers(0, 9), max_size=12),

@@ -59,7 +59,6 @@ def worth(*terms: int | Fraction) -> int:
 # The same for everybody
 
 
-@settings(deadline=None)
 @given(histories, st.randoms(use_true_random=False))
 def test_the_order_of_arrival_changes_no_balance(packed: list[bytes], chance: random.Random) -> None:
     mixed = list(packed)
@@ -69,7 +68,6 @@ def test_the_order_of_arrival_changes_no_balance(packed: list[bytes], chance: ra
     assert balances_digest(one) == balances_digest(other)
 
 
-@settings(deadline=None)
 @given(histories, histories)
 def test_two_nodes_that_merge_agree(mine: list[bytes], others: list[bytes]) -> None:
     here, there = EntrySet(EPOCH, mine), EntrySet(EPOCH, others)
@@ -78,7 +76,6 @@ def test_two_nodes_that_merge_agree(mine: list[bytes], others: list[bytes]) -> N
     )
 
 
-@settings(deadline=None)
 @given(histories, st.lists(st.integers(0, ROUNDS), max_size=3))
 def test_a_fold_goes_on_from_a_snapshot(packed: list[bytes], cuts: list[int]) -> None:
     entries = EntrySet(EPOCH, packed).packed
@@ -93,7 +90,6 @@ def test_a_fold_goes_on_from_a_snapshot(packed: list[bytes], cuts: list[int]) ->
     assert ledger.balances(ROUNDS) == at_once.balances(ROUNDS)
 
 
-@settings(deadline=None)
 @given(histories)
 def test_every_credit_is_vested_at_stake_or_burned(packed: list[bytes]) -> None:
     for balance in fold(EntrySet(EPOCH, packed).packed).balances(ROUNDS):
@@ -101,7 +97,6 @@ def test_every_credit_is_vested_at_stake_or_burned(packed: list[bytes]) -> None:
         assert min(balance.vested, balance.stake, balance.burned, balance.forfeited, *balance.by_term) >= 0
 
 
-@settings(deadline=None)
 @given(histories)
 def test_the_changes_of_a_key_add_up_to_its_balance(packed: list[bytes]) -> None:
     entries = EntrySet(EPOCH, packed).packed
@@ -113,7 +108,6 @@ def test_the_changes_of_a_key_add_up_to_its_balance(packed: list[bytes]) -> None
         assert burned == balance.burned
 
 
-@settings(deadline=None)
 @given(histories)
 def test_a_branch_that_was_left_is_credited_to_nobody(packed: list[bytes]) -> None:
     here = [one for one in packed if OTHER_BRANCH not in one]
@@ -129,7 +123,7 @@ def _with_next_round(here: list[bytes], packed: list[bytes]) -> object:
     return ledger
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(histories)
 def test_the_fold_agrees_with_a_ledger_that_counts_everything_again(packed: list[bytes]) -> None:
     naive = NaiveLedger([Entry(*line) for one in packed for line in unpacked(one)], FOLLOWED, RULES)

@@ -378,7 +378,7 @@ def test_a_malformed_question_is_blamed_on_the_asker() -> None:
     assert (caught.value.peer, caught.value.reason) == ("asker", "bad-sync")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=400))
 def test_no_frame_does_anything_but_blame(frame: bytes) -> None:
     here = member()

@@ -168,7 +168,7 @@ def test_a_body_is_bound_to_its_kind(kind: str) -> None:
             assert caught.value.reason in {"schema", "bad-signature", "oversized"}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(kind=st.sampled_from(sorted(KINDS)), place=st.integers(0, 10_000), flip=st.integers(1, 255))
 def test_no_byte_of_a_record_can_be_changed(kind: str, place: int, flip: int) -> None:
     wire = bytearray(sign(ME, SWARM, GOOD[kind]).wire)
@@ -227,7 +227,7 @@ def test_a_roster_is_no_head() -> None:
         decode_value(encode_value(Roster(commitments=(bytes(32),), votes=(0,))), Head)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=200))
 def test_garbage_is_no_value(value: bytes) -> None:
     for kind in (Roster, Head):

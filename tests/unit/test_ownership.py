@@ -28,7 +28,6 @@ def balance(key: bytes, vested: int) -> Balance:
 TABLE = ownership([balance(key, 1 + n) for n, key in enumerate(KEYS)], SWARM, 100, HEAD)
 
 
-@settings(deadline=None)
 @given(owners)
 def test_shares_add_up_to_a_million(vested: dict[bytes, int]) -> None:
     shares = shares_ppm(vested)
@@ -47,7 +46,6 @@ def test_nobody_owns_anything_while_nothing_has_vested() -> None:
     assert ownership([balance(b"k" * 32, 0)], SWARM, 0, HEAD).rows == ()
 
 
-@settings(deadline=None)
 @given(owners, st.randoms(use_true_random=False))
 def test_the_table_does_not_depend_on_the_order_of_balances(vested: dict[bytes, int], chance: Any) -> None:
     balances = [balance(key, amount) for key, amount in vested.items()]
@@ -56,7 +54,6 @@ def test_the_table_does_not_depend_on_the_order_of_balances(vested: dict[bytes, 
     assert ownership(balances, SWARM, 100, HEAD) == one
 
 
-@settings(deadline=None)
 @given(owners)
 def test_every_owner_can_prove_its_share(vested: dict[bytes, int]) -> None:
     table = ownership([balance(key, amount) for key, amount in vested.items()], SWARM, 100, HEAD)
@@ -101,7 +98,7 @@ def test_the_number_of_rows_is_bound() -> None:
     )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.integers(0, 10_000), st.integers(1, 255))
 def test_no_byte_of_a_proof_can_be_changed(place: int, flip: int) -> None:
     proof = TABLE.prove(KEYS[2])

@@ -48,7 +48,7 @@ def odd(parts: list[Vector], before: Vector | None = None) -> dict[str, list[str
 
 
 @given(st.integers(2, 8), st.integers(1, 700), st.integers(0, 100))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_lengths_and_cosines_are_those_of_plain_arithmetic(count: int, elems: int, seed: int) -> None:
     parts = vectors(count, elems, seed)
     lengths = np.array([np.linalg.norm(part.astype(float)) for part in parts])
@@ -63,7 +63,7 @@ def test_lengths_and_cosines_are_those_of_plain_arithmetic(count: int, elems: in
 
 
 @given(st.floats(0.001, 1.9), st.integers(0, 50))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_sketch_keeps_distances(apart: float, seed: int) -> None:
     """Within five deviations of what the sketch's size promises."""
     one, step = vectors(2, 3000, seed)

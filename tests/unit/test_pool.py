@@ -123,7 +123,7 @@ def test_strangers_do_not_take_the_members_room() -> None:
 # What a neighbour lacks
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32))
 def test_two_pools_that_tell_each_other_what_they_have_become_equal(seed: int) -> None:
     rng = random.Random(seed)  # noqa: S311  repeatable

@@ -114,7 +114,7 @@ def test_an_endless_receipt_is_not_parsed() -> None:
     assert refused(bytes(MAX_RECEIPT_BYTES + 1)) == "bad-receipt"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(place=st.integers(0, len(RECEIPT.wire) - 1), flip=st.integers(1, 255))
 def test_no_byte_can_be_changed(place: int, flip: int) -> None:
     wire = bytearray(RECEIPT.wire)
@@ -122,7 +122,7 @@ def test_no_byte_can_be_changed(place: int, flip: int) -> None:
     refused(bytes(wire))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=200) | st.lists(st.binary(max_size=20), max_size=4).map(canonical))
 def test_garbage(wire: bytes) -> None:
     refused(wire)

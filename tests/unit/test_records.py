@@ -175,7 +175,7 @@ def test_defaults_can_not_be_left_out() -> None:
     """Otherwise a record would have two spellings."""
     body = {"round": 7, "state": bytes(32)}
     payload = canonical(["dhtnode/1", SWARM, "note", ALICE.peer_id, plain(NOTE)])
-    with pytest.raises(RemoteProtocolError, match="not the canonical body"):
+    with pytest.raises(RemoteProtocolError, match="not in canonical form"):
         open_record(canonical(["note", ALICE.peer_id, body, ALICE.sign(payload)]), SWARM, KINDS)
 
 

@@ -124,7 +124,7 @@ def shard(who: Identity, tokens: int) -> Signed[Registration]:
     return sign(who, SWARM, body)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.lists(st.integers(0, 2), min_size=len(ALL) + 3, max_size=len(ALL) + 3))
 def test_what_one_member_holds_back_another_shows(given_to: list[int]) -> None:
     everything: list[Shown] = [*ALL, *verdicts()]

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dhtnode.digest import digest
@@ -295,7 +295,6 @@ pieces = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(pieces, max_size=40), st.randoms())
 def test_two_nodes_with_the_same_evidence_have_the_same_table_to_the_bit(
     evidence: list[Evidence], random: Any
@@ -309,7 +308,6 @@ def test_two_nodes_with_the_same_evidence_have_the_same_table_to_the_bit(
     assert one.table() == other.table()
 
 
-@settings(deadline=None)
 @given(st.lists(pieces, max_size=40))
 def test_a_node_that_reads_along_has_the_table_of_one_that_is_told_afterwards(
     evidence: list[Evidence],
@@ -323,7 +321,6 @@ def test_a_node_that_reads_along_has_the_table_of_one_that_is_told_afterwards(
     assert along.table() == table(*evidence, now=300).table()
 
 
-@settings(deadline=None)
 @given(st.lists(pieces, max_size=40), st.integers(0, 300))
 def test_a_node_that_was_restarted_has_the_table_of_one_that_was_not(
     evidence: list[Evidence], stopped: int

@@ -129,7 +129,7 @@ def test_too_many_steps_are_not_opened() -> None:
     assert refusal(bytes(MAX_ANSWER_BYTES + 1)) == ("teller", "bad-round")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(place=st.integers(0, 10**6), flip=st.integers(1, 255))
 def test_a_damaged_answer_is_refused_with_the_tellers_name(place: int, flip: int) -> None:
     wire = bytearray(answered(IDS[2]))

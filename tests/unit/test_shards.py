@@ -54,7 +54,7 @@ claims_ = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(claims_, st.randoms(use_true_random=False))
 def test_every_chunk_has_one_owner_whatever_the_order(
     records: list[Signed[Registration]], chance: random.Random
@@ -71,7 +71,7 @@ def test_every_chunk_has_one_owner_whatever_the_order(
     assert register(records, CHUNKS, SECTION).claims == registry.claims
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(claims_, st.integers(0, 10**12))
 def test_no_more_tokens_are_used_than_were_trained_on(
     records: list[Signed[Registration]], tokens: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rewards.stake import Stake
@@ -41,7 +41,6 @@ histories = st.lists(st.tuples(st.integers(0, NOW), st.integers(0, 1000)), max_s
 faults_ = st.sets(st.integers(0, NOW), max_size=4)
 
 
-@settings(deadline=None)
 @given(histories, faults_)
 def test_every_credit_ends_where_the_rule_says(credits_: list[tuple[int, int]], faults: set[int]) -> None:
     stake = Stake(VESTING)
@@ -56,7 +55,6 @@ def test_every_credit_ends_where_the_rule_says(credits_: list[tuple[int, int]], 
     assert sum(amount for _, amount in credits_) == sum(vars(found).values())
 
 
-@settings(deadline=None)
 @given(histories, faults_)
 def test_no_fault_burns_more_than_the_stake(credits_: list[tuple[int, int]], faults: set[int]) -> None:
     stake = Stake(VESTING)

@@ -164,7 +164,7 @@ def test_an_answer_names_all_else_that_is_held() -> None:
     assert (answer.since, answer.root) == held
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=300))
 def test_garbage(frame: bytes) -> None:
     for opener in (open_sync_request, open_sync_reply):
@@ -173,7 +173,7 @@ def test_garbage(frame: bytes) -> None:
         assert (caught.value.peer, caught.value.reason) == ("somebody", "bad-sync")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(place=st.integers(0, 10_000), flip=st.integers(1, 255))
 def test_a_damaged_frame_is_refused_or_means_what_it_says(place: int, flip: int) -> None:
     """Frames are not signed; whatever still has the form is taken at its word, and moves nobody."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rewards.tree import audit_path, leaf_hash, node_hash, root_of_path, tree_root
@@ -33,7 +33,6 @@ def test_the_roots_are_those_of_certificate_transparency(count: int) -> None:
     assert tree_root(LEAVES[:count]).hex() == ROOTS[count]
 
 
-@settings(deadline=None)
 @given(lists)
 def test_every_leaf_has_a_short_proof(leaves: list[bytes]) -> None:
     root = tree_root(leaves)
@@ -43,7 +42,6 @@ def test_every_leaf_has_a_short_proof(leaves: list[bytes]) -> None:
         assert root_of_path(leaf, index, len(leaves), path) == root
 
 
-@settings(deadline=None)
 @given(lists, st.data())
 def test_no_proof_fits_anything_else(leaves: list[bytes], data: st.DataObject) -> None:
     root, count = tree_root(leaves), len(leaves)

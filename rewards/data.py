@@ -169,6 +169,21 @@ def training_chunks(data: DataSection) -> int:
     return int((1 - data.held_out) * data.total_bytes) // data.chunk_bytes if data.mode == "shared" else 0
 
 
+def find_fault(body: Registration, data: DataSection) -> str | None:
+    """What anybody with the manifest can tell is wrong with a registration, or None.
+
+    Args:
+        body: a peer's.
+        data: the manifest's section.
+    """
+    chunks = training_chunks(data)
+    if (body.chunks > 0) != (chunks > 0) or body.first + body.chunks > chunks:
+        return "names chunks that the swarm's data has not"
+    if chunks and body.tokens != body.chunks * data.chunk_bytes:
+        return "names another size than its chunks have"
+    return None
+
+
 def contained_ppm(shard: Registration, other: Registration) -> int:
     """Estimated share of a shard that another one holds, too.
 

@@ -74,7 +74,13 @@ def signed_messages() -> list[tuple[bytes, Open]]:
         Registration(round=7, domain="law", first=3, chunks=2, tokens=99, sketch=bytes(SKETCH_BYTES)),
     ]
     records = [sign(ME, SWARM, body) for body in bodies]
-    records += [commit(ME, head), vote_for(ME, head), result_of(ME, plan_of(PEOPLE, head), 1), FAILS[0]]
+    records += [
+        commit(ME, head),
+        commit(ME, head, dated=digest("dated")),
+        vote_for(ME, head),
+        result_of(ME, plan_of(PEOPLE, head), 1),
+        FAILS[0],
+    ]
 
     def record(wire: bytes) -> object:
         return open_record(wire, SWARM, KINDS, "peer")

@@ -1,4 +1,4 @@
-"""Signed records that belong to no round: amendments, ballots, registrations of data.
+"""Signed records that are not part of a round: amendments, ballots, registrations of data.
 
 They are few and matter for long. Each is on the disk before it is shown, gossiped once on a topic of its own,
 and asked for: a node tells a neighbour now and then which it has, and is shown those that it lacks. What is

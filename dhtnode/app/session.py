@@ -250,7 +250,8 @@ class Session:
                 self._keep_reporting(),
                 self._opinions.keep_asking(),
                 self.bulletin.keep_asking(),
-                self.shards.keep_up(self.bulletin),
+                self.shards.keep_saying(self.bulletin),
+                self.shards.keep_looking(self.bulletin),
             )
             for work in beside:
                 self._driver.spawn(work)

@@ -11,6 +11,7 @@ What is held counts. One whose sketch is not true is never held, so all who hold
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import cast
@@ -21,14 +22,22 @@ from dhtnode.app.bulletin import Bulletin
 from dhtnode.app.dating import Dating, Undated
 from dhtnode.app.sketches import Sketches
 from dhtnode.app.standing import Standing
-from dhtnode.app.wishes import Wishes
+from dhtnode.app.wishes import Wish, Wishes
 from dhtnode.errors import ConfigError, Exit, RemoteProtocolError
 from dhtnode.identity import Identity
 from dhtnode.manifest import DataSection
 from dhtnode.proposals import ShardPart, ShardsPart
 from dhtnode.records import Body, Signed, sign
 from dhtnode.store import Store
-from rewards.data import CLAIMS_PER_KEY, Claim, Registration, find_fault, sketch, training_chunks
+from rewards.data import (
+    CLAIMS_PER_KEY,
+    SALT_BYTES,
+    Claim,
+    Registration,
+    find_fault,
+    sketch,
+    training_chunks,
+)
 from rewards.governance import is_heard
 from training.messages import Head
 
@@ -121,8 +130,6 @@ class Shards:
         if registration.signer == self._identity.peer_id:
             return True
         found = self._sketches.verdict(registration)
-        if found is None:
-            self._news.set()
         if found is False:
             self._refuse(registration, "its sketch is not that of its chunks")
         return found is True
@@ -157,29 +164,35 @@ class Shards:
         if gone:
             self._store.drop_records(one.id for one in gone)
 
-    async def keep_up(self, bulletin: Bulletin) -> None:
-        """Say what rounds have dated, and look at others' sketches, for ever."""
+    async def keep_saying(self, bulletin: Bulletin) -> None:
+        """Say what rounds have dated, for ever."""
         while True:
             await self._news.wait()
             self._news.clear()
-            await self.catch_up(bulletin)
+            await self.say_dated(bulletin)
 
-    async def catch_up(self, bulletin: Bulletin) -> None:
-        """Do what there is of it to be done now."""
-        for shard in self._due():
-            await bulletin.say(shard)
+    async def say_dated(self, bulletin: Bulletin) -> None:
+        """Say the own registrations that a closed round dates and nobody was shown."""
+        for wish in self._wishes.waiting(self._own()):
+            dated = self._dated(wish)
+            if dated is not None:
+                await bulletin.say(dated)
+
+    async def keep_looking(self, bulletin: Bulletin) -> None:
+        """Look at others' sketches, for ever: beside all else, it may take minutes."""
+        while True:
+            await self._sketches.some_wait.wait()
+            await self.look(bulletin)
+
+    async def look(self, bulletin: Bulletin) -> None:
+        """Look at all sketches that wait, and take in or refuse what they belong to."""
         while (looked := await self._sketches.look()) is not None:
             bulletin.hear(looked)
 
-    def _due(self) -> list[Registration]:
-        """Own registrations that a closed round dates and nobody was shown."""
-        due = []
-        for wish in self._wishes.waiting(self._own()):
-            signed = (self._signed(wish.at(round_no)) for round_no in wish.named)
-            first = next((one for one in signed if self._dating.is_certified(one)), None)
-            if first is not None:
-                due.append(first.body)
-        return due
+    def _dated(self, wish: Wish) -> Registration | None:
+        """What became of a wish in a round that this node holds: its own word is not enough."""
+        signed = (self._signed(wish.at(round_no)) for round_no in wish.named)
+        return next((one.body for one in signed if self._dating.is_certified(one)), None)
 
     def _own(self) -> list[Registration]:
         """Own registrations that count."""
@@ -192,10 +205,12 @@ class Shards:
 
     def dated(self, round_no: int) -> bytes | None:
         """What the own commitment to a round should name: the oldest wish, signed for this round."""
-        for wish in self._wishes.waiting(self._own()):
-            self._wishes.name(wish, round_no)
-            return self._signed(wish.at(round_no)).id
-        return None
+        waiting = self._wishes.waiting(self._own())
+        wish = next((one for one in waiting if self._dated(one) is None), None)
+        if wish is None:
+            return None
+        self._wishes.name(wish, round_no)
+        return self._signed(wish.at(round_no)).id
 
     async def register(self, domain: str, first: int, chunks: int) -> ShardPart:
         """Have the next commitment name a shard.
@@ -222,6 +237,7 @@ class Shards:
                     "chunks": count,
                     "tokens": len(content),
                     "sketch": await asyncio.to_thread(sketch, content),
+                    "salt": secrets.token_bytes(SALT_BYTES),
                 },
                 Registration,
             )
@@ -232,17 +248,15 @@ class Shards:
             raise ConfigError(
                 f"no such shard: {fault}; training uses {self._chunks} chunks of the data", Exit.FAILED
             )
-        registered = self._own()
+        wish, registered = Wish(shard), self._own()
         waiting = self._wishes.waiting(registered)
-        if any(msgspec.structs.replace(one, round=shard.round) == shard for one in registered):
-            raise ConfigError("this is registered already: see 'dhtnode data list'", Exit.FAILED)
-        if any(wish.is_for(shard) for wish in waiting):
-            raise ConfigError("this waits for a round already: see 'dhtnode data list'", Exit.FAILED)
+        if any(map(wish.is_like, (*registered, *(other.shard for other in waiting)))):
+            raise ConfigError("this is registered already, or waits: see 'dhtnode data list'", Exit.FAILED)
         if len(registered) + len(waiting) >= CLAIMS_PER_KEY:
             raise ConfigError(
                 f"{CLAIMS_PER_KEY} shards of a key count, and this node has named as many", Exit.FAILED
             )
-        self._wishes.add(shard)
+        self._wishes.add(wish)
         return _part(shard, self._identity.peer_id)
 
     def listed(self) -> ShardsPart:

@@ -41,6 +41,7 @@ class Sketches:
         ids = store.fact(_FALSE) or b""
         self._false = dict.fromkeys(ids[at : at + DIGEST_BYTES] for at in range(0, len(ids), DIGEST_BYTES))
         self._true: set[bytes] = set()
+        self.some_wait = asyncio.Event()
         self._waiting: dict[bytes, Signed[Registration]] = {}
         self._looked: Counter[str] = Counter()
         """At how many of each signer."""
@@ -54,11 +55,13 @@ class Sketches:
         waiting = sum(one.signer == registration.signer for one in self._waiting.values())
         if waiting < MAX_WAITING:
             self._waiting.setdefault(registration.id, registration)
+            self.some_wait.set()
         return None
 
     async def look(self) -> Signed[Registration] | None:
         """Look at one that waits; None if none does."""
         if not self._waiting:
+            self.some_wait.clear()
             return None
         one = min(self._waiting.values(), key=lambda record: (self._looked[record.signer], record.id))
         found = await asyncio.to_thread(sketch, self.shard(one.body.first, one.body.chunks))

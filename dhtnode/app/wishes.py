@@ -33,9 +33,13 @@ class Wish(msgspec.Struct, frozen=True):
         """The registration that a round's commitment names."""
         return msgspec.structs.replace(self.shard, round=round_no)
 
-    def is_for(self, shard: Registration) -> bool:
+    def became(self, shard: Registration) -> bool:
         """Whether a registration is this one, whatever its round."""
         return self.at(shard.round) == shard
+
+    def is_like(self, shard: Registration) -> bool:
+        """Whether it is about the same, whatever its round and salt."""
+        return msgspec.structs.replace(self.at(shard.round), salt=shard.salt) == shard
 
 
 class Wishes:
@@ -50,15 +54,15 @@ class Wishes:
         packed = store.fact(_WISHES)
         self._wishes = msgspec.msgpack.decode(packed, type=list[Wish]) if packed else []
 
-    def add(self, shard: Registration) -> None:
+    def add(self, wish: Wish) -> None:
         """The user wants this registered."""
-        self._wishes.append(Wish(shard))
+        self._wishes.append(wish)
         self._keep()
 
     def waiting(self, registered: Iterable[Registration]) -> list[Wish]:
         """Those that are not among the node's own registrations, the oldest first."""
         own = list(registered)
-        return [wish for wish in self._wishes if not any(map(wish.is_for, own))]
+        return [wish for wish in self._wishes if not any(map(wish.became, own))]
 
     def name(self, wish: Wish, round_no: int) -> None:
         """A commitment to a round is about to name a wish: on the disk once this returns."""

@@ -345,8 +345,15 @@ def test_who_contradicts_itself_in_a_round_of_before_costs_its_bond_all_the_same
     assert earlier.round == 7
 
 
+SHARD = Registration(
+    round=0, domain="law", first=2, chunks=5, tokens=100, sketch=bytes(SKETCH_BYTES), salt=bytes(16)
+)
+
+
 def test_a_registered_shard_is_in_the_set() -> None:
-    body = Registration(round=3, domain="law", first=2, chunks=5, tokens=100, sketch=bytes(SKETCH_BYTES))
+    body = Registration(
+        round=3, domain="law", first=2, chunks=5, tokens=100, sketch=bytes(SKETCH_BYTES), salt=bytes(16)
+    )
     record = sign(PEOPLE[0], SWARM, body)
     owner = raw_key(PEOPLE[0].peer_id)
     head = digest("the head of round 3")
@@ -354,7 +361,9 @@ def test_a_registered_shard_is_in_the_set() -> None:
 
 
 def test_a_registration_is_as_old_as_the_commitment_that_names_it() -> None:
-    body = Registration(round=7, domain="law", first=2, chunks=5, tokens=100, sketch=bytes(SKETCH_BYTES))
+    body = Registration(
+        round=7, domain="law", first=2, chunks=5, tokens=100, sketch=bytes(SKETCH_BYTES), salt=bytes(16)
+    )
     record, same_by_other = sign(PEOPLE[0], SWARM, body), sign(PEOPLE[1], SWARM, body)
     earlier = sign(PEOPLE[0], SWARM, msgspec.structs.replace(body, round=6))
     work = commit(PEOPLE[0], BEFORE, dated=record.id)

@@ -68,10 +68,11 @@ def signed_messages() -> list[tuple[bytes, Open]]:
         Presence(addresses=("/ip4/192.0.2.7/tcp/4117",), round=7, head=head.id, made_at_s=1_700_000_000),
     ]
     change = Setting(key="outer.lr", value="0.35")
+    sketched = bytes(SKETCH_BYTES)
     bodies += [
         Amendment(round=7, effect=64, changes=(change, change), why="calmer"),
         Ballot(amendment=digest("amendment"), yes=True),
-        Registration(round=7, domain="law", first=3, chunks=2, tokens=99, sketch=bytes(SKETCH_BYTES)),
+        Registration(round=7, domain="law", first=3, chunks=2, tokens=99, sketch=sketched, salt=bytes(16)),
     ]
     records = [sign(ME, SWARM, body) for body in bodies]
     records += [

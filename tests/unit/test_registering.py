@@ -11,10 +11,12 @@ import msgspec
 import pytest
 
 from dhtnode.app.dating import Undated
+from dhtnode.app.sketches import MAX_WAITING, Sketches
 from dhtnode.errors import ConfigError, RemoteProtocolError
 from dhtnode.identity import Identity
+from dhtnode.manifest import DataSection
 from dhtnode.proposals import ShardPart
-from dhtnode.records import Signed, canonical, sign
+from dhtnode.records import Signed, canonical, open_record, sign
 from dhtnode.reputation import ReputationSection
 from dhtnode.store import Store
 from rewards.book import Book
@@ -26,6 +28,7 @@ from rewards.stored import stored_rules
 from tests.unit.boards import (
     CHUNK,
     CONTENT,
+    DATA,
     FOURTH,
     HEAD,
     HISTORY,
@@ -82,15 +85,15 @@ async def settle(all_homes: Sequence[Home]) -> None:
     """Say what was dated, and look at what others have said."""
     for _ in range(2):
         for home in all_homes:
-            await home.shards.catch_up(home.bulletin)
+            await home.shards.say_dated(home.bulletin)
+            await home.shards.look(home.bulletin)
 
 
 def shard(who: Identity, first: int = 0, chunks: int = 1, **changes: Any) -> Signed[Registration]:
     content = CONTENT[first * CHUNK : (first + chunks) * CHUNK]
-    body = Registration(
-        round=9, domain="law", first=first, chunks=chunks, tokens=len(content), sketch=sketch(content)
-    )
-    return sign(who, SWARM, msgspec.structs.replace(body, **changes))
+    wish = {"round": 9, "domain": "law", "first": first, "chunks": chunks, "salt": bytes(16)}
+    body = Registration(**{**wish, "tokens": len(content), "sketch": sketch(content), **changes})
+    return sign(who, SWARM, body)
 
 
 def registered(home: Home) -> list[ShardPart]:
@@ -217,10 +220,10 @@ async def test_no_such_shard_is_refused(stores: list[Store]) -> None:
     with pytest.raises(ConfigError, match="domain"):
         await one.register(domain="Law!")
     await one.register()
-    with pytest.raises(ConfigError, match="waits for a round already"):
+    with pytest.raises(ConfigError, match="registered already, or waits"):
         await one.register()
     await close(everybody)
-    with pytest.raises(ConfigError, match="registered already"):
+    with pytest.raises(ConfigError, match="registered already, or waits"):
         await one.register()
     one.head = None
     with pytest.raises(ConfigError, match="not joined yet"):
@@ -256,6 +259,18 @@ async def test_who_has_seen_a_registration_can_not_be_earlier(stores: list[Store
         home.bulletin.hear(late)
     await settle(everybody)
     assert {part.id: part.own for part in registered(other)} == {first.id: 4, late.id.hex(): 0}
+
+
+async def test_who_guesses_what_a_commitment_names_can_not_tell(stores: list[Store]) -> None:
+    """All but the salt can be tried out while the round still runs."""
+    one, *_ = await homes(stores, Wire())
+    await one.register(chunks=1)
+    guess = shard(ME)
+    assert one.shards.dated(9) != guess.id
+    await close([one])
+    (shown,) = one.shards.records().values()
+    body = open_record(shown, SWARM, {Registration.KIND: Registration}).body
+    assert msgspec.structs.replace(body, salt=guess.body.salt) == guess.body
 
 
 async def test_nobody_else_can_use_a_name_in_a_commitment(stores: list[Store]) -> None:
@@ -323,6 +338,24 @@ async def test_a_false_sketch_counts_nowhere_and_is_looked_at_once(stores: list[
     again = one.again(wire)
     with pytest.raises(RemoteProtocolError, match="its sketch"):
         again.shards.take(false, None)
+
+
+async def test_a_flood_of_sketches_holds_up_its_own_signer_alone(stores: list[Store]) -> None:
+    sketches = Sketches(stores[0], DATA, CONTENT)
+    flood = [shard(OTHER, round=number, sketch=bytes(SKETCH_BYTES)) for number in range(MAX_WAITING + 3)]
+    assert [sketches.verdict(one) for one in flood] == [None] * len(flood)
+    first = await sketches.look()
+    assert first in flood
+    for one in (shard(THIRD), shard(FOURTH)):
+        assert sketches.verdict(one) is None
+    looked = [await sketches.look() for _ in range(MAX_WAITING + 2)]
+    assert {one.signer for one in looked[:2] if one} == {THIRD.peer_id, FOURTH.peer_id}
+    assert len(looked) - looked.count(None) == MAX_WAITING + 1, "more of one key do not wait"
+    assert sketches.verdict(shard(THIRD)) is True
+    assert first is not None
+    assert sketches.verdict(first) is Sketches(stores[0], DATA, CONTENT).verdict(first) is False
+    private = DataSection(mode="private")
+    assert Sketches(stores[0], private, b"").verdict(shard(THIRD, sketch=bytes(SKETCH_BYTES))) is True
 
 
 # Who was elsewhere

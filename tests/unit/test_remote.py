@@ -141,8 +141,12 @@ def test_data_of_a_round_that_nobody_shows_any_more_is_its_signers_word() -> Non
 
 
 def shard(who: Identity, tokens: int, round_no: int = 1) -> Signed[Registration]:
-    sketched = bytes([tokens % 251]) * SKETCH_BYTES
-    body = Registration(round=round_no, domain="law", first=0, chunks=0, tokens=tokens, sketch=sketched)
+    wish: dict[str, Any] = {
+        "round": round_no,
+        "tokens": tokens,
+        "sketch": bytes([tokens % 251]) * SKETCH_BYTES,
+    }
+    body = Registration(domain="law", first=0, chunks=0, salt=bytes(16), **wish)
     return sign(who, SWARM, body)
 
 

@@ -38,6 +38,7 @@ def registered(who: int, first: int = 0, chunks: int = 4, **changes: Any) -> Sig
     wish: dict[str, Any] = {"round": 0, "domain": "law", "tokens": 4_000, **changes}
     unlike = bytes([who, first, chunks, 0]) * SKETCH_HASHES
     wish.setdefault("sketch", unlike)
+    wish.setdefault("salt", bytes(16))
     return sign(person(who), SWARM, Registration(first=first, chunks=chunks, **wish))
 
 

@@ -398,13 +398,15 @@ def catch_up(home: Home, shower: Home) -> None:
         home.standing.take_rounds(open_answer(wire, head, SWARM, "shower"), home.core)
 
 
-async def test_what_a_missing_round_dates_counts_when_that_is_here(stores: list[Store]) -> None:
+@pytest.mark.parametrize("heads", [1, 2])
+async def test_what_a_missing_round_dates_counts_when_that_is_here(stores: list[Store], heads: int) -> None:
+    """Also where the round's head is here, and not what it was made of."""
     wire = Wire()
     one, other, third = everybody = await homes(stores, wire)
     await one.register()
-    await close(everybody, deaf=[third])
-    last = await close([one, other])
-    third.go(fetched(last))
+    closed = [await close(everybody, deaf=[third]), await close([one, other])]
+    for adopted in closed[-heads:]:
+        third.go(fetched(adopted))
     await third.bulletin.ask(ME.peer_id)
     await settle([third])
     assert registered(third) == []

@@ -19,7 +19,7 @@ from typing import cast
 import msgspec
 
 from dhtnode.app.bulletin import Bulletin
-from dhtnode.app.dating import Dating, Undated
+from dhtnode.app.dating import Undated
 from dhtnode.app.sketches import Sketches
 from dhtnode.app.standing import Standing
 from dhtnode.app.wishes import Wish, Wishes
@@ -75,7 +75,7 @@ class Shards:
         self._swarm_id = swarm_id
         self._data = data
         self._standing = standing
-        self._dating: Dating = standing.dating
+        self._dating = standing.dating
         self._head = head
         self._chunks = training_chunks(data)
         self._wishes = Wishes(store)

@@ -47,25 +47,27 @@ class Proposals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShardPart(msgspec.Struct, frozen=True, kw_only=True):
-    """A registration of data."""
+    """A registration of data, or what this node's user wants registered."""
 
-    id: str
-    """Hex."""
+    state: Literal["registered", "waiting for the next round"]
+    id: str | None
+    """Hex; None while it waits: it is signed for the round that dates it."""
     by: str
-    round: int
+    round: int | None
+    """That dates it, and from which on it counts; None while it waits."""
     domain: str
     first: int
     """Its first chunk; 0 for private data."""
     chunks: int
     """How many it names; 0 for private data."""
     own: int
-    """How many of them nobody had registered before; tokens for private data."""
+    """How many of them nobody had registered before; tokens for private data; 0 while it waits."""
     duplicate_ppm: int
     """Share that earlier shards hold, too, by their sketches."""
 
 
 class ShardsPart(msgspec.Struct, frozen=True, kw_only=True):
-    """All registrations, in the order in which they count."""
+    """All registrations, in the order in which they count; then what waits, in the order in which it will."""
 
     chunks: int
     """That training draws from; 0 in private mode."""

@@ -36,6 +36,7 @@ SKETCH_HASHES = 128
 """Standard error of a similarity: sqrt(s (1 - s) / 128), at most 4.4 %."""
 SKETCH_BYTES = 4 * SKETCH_HASHES
 WINDOW_BYTES = 8
+SALT_BYTES = 16
 CLAIMS_PER_KEY = 64
 """Further ones of a key count for nothing: a bound on what a flood of records costs. A guess."""
 _BATCH = 2**16
@@ -56,6 +57,8 @@ class Registration(Body, frozen=True, kw_only=True):
     tokens: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
     """In the whole shard."""
     sketch: Annotated[bytes, msgspec.Meta(min_length=SKETCH_BYTES, max_length=SKETCH_BYTES)]
+    salt: Annotated[bytes, msgspec.Meta(min_length=SALT_BYTES, max_length=SALT_BYTES)]
+    """Random: who sees the id in a commitment can't find out by trying what it stands for."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,21 @@ def register(registrations: Iterable[Signed[Registration]], chunks: int, section
 def training_chunks(data: DataSection) -> int:
     """Chunks of a shared dataset that hold nothing but training data; 0 in private mode."""
     return int((1 - data.held_out) * data.total_bytes) // data.chunk_bytes if data.mode == "shared" else 0
+
+
+def find_fault(body: Registration, data: DataSection) -> str | None:
+    """What anybody with the manifest can tell is wrong with a registration, or None.
+
+    Args:
+        body: a peer's.
+        data: the manifest's section.
+    """
+    chunks = training_chunks(data)
+    if (body.chunks > 0) != (chunks > 0) or body.first + body.chunks > chunks:
+        return "names chunks that the swarm's data has not"
+    if chunks and body.tokens != body.chunks * data.chunk_bytes:
+        return "names another size than its chunks have"
+    return None
 
 
 def contained_ppm(shard: Registration, other: Registration) -> int:

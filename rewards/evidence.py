@@ -185,11 +185,27 @@ def fault_of(case: Case) -> bytes:
     return own.id
 
 
-def shard_entry(registration: Signed[Registration]) -> Entry:
-    """That data was registered. What it is worth is for `data.register` to say."""
+def is_dated(work: Signed[Commitment], registration: Signed[Registration]) -> bool:
+    """Whether a commitment that a closed round has taken in shows that a registration is as old as it says.
+
+    Args:
+        work: its signer's, of the round that the registration names, on the chain that is followed.
+        registration: verified.
+    """
+    same_signer, body = work.signer == registration.signer, work.body
+    return same_signer and body.round == registration.body.round and body.dated == registration.id
+
+
+def shard_entry(registration: Signed[Registration], head: bytes) -> Entry:
+    """That data was registered. What it is worth is for `data.register` to say.
+
+    Args:
+        registration: verified.
+        head: that the round which dates it has ended with; ANY_HEAD if nobody here knows that round.
+    """
     body, owner = registration.body, raw_key(registration.signer)
     size = body.chunks or body.tokens
-    return Entry(body.round, Kind.SHARD, registration.id, ANY_HEAD, owner, NOBODY, size, 0)
+    return Entry(body.round, Kind.SHARD, registration.id, head, owner, NOBODY, size, 0)
 
 
 class Link(Protocol):

@@ -67,6 +67,9 @@ class RoundContext:
     """What this node thinks of the others."""
     adoptable: Callable[[Head], Ids] = lambda head: ()
     """Ids of amendments that have the votes by this node's ledger: what the next round should adopt."""
+    dated: Callable[[int], bytes | None] = lambda round_no: None
+    """Id of a record of this member that its commitment to a round is to date, if there is one. That record
+    can be made again after a crash."""
     excluded: set[str] = field(default_factory=set)
     """Keys that have proven themselves false: nobody takes their work in any more. Whoever judges adds to it
     while rounds run."""
@@ -129,6 +132,7 @@ class Gathering:
             device=self._context.device,
             link=self._context.link(self._head.number),
             private=self._context.terms.data.mode == "private",
+            dated=self._context.dated(self._head.number),
         )
         self._delays_s.setdefault(self._context.identity.peer_id, now_s - self._start_s)
         return sign(self._context.identity, self._context.swarm_id, commitment)

@@ -57,7 +57,7 @@ class Leave(Body, frozen=True, kw_only=True):
     base: Digest
 
 
-class Commitment(Body, frozen=True, kw_only=True):
+class Commitment(Body, frozen=True, kw_only=True, omit_defaults=True):
     """Binds a member to its local work before anything of it is revealed."""
 
     KIND: ClassVar[str] = "commitment"
@@ -85,6 +85,9 @@ class Commitment(Body, frozen=True, kw_only=True):
     """Of the signer's chain for the audit lottery: fixed before anybody knows what is drawn."""
     private: bool
     """Done on data that nobody else has: this work can't be replayed."""
+    dated: Digest | None = None
+    """Id of a record of the signer that is as old as this commitment, shown only after the round has closed.
+    A commitment without any leaves the field out, and has no other spelling."""
 
 
 class Proposal(Body, frozen=True, kw_only=True):

@@ -68,6 +68,19 @@ class Archive:
         self._remember(closed)
         return closed
 
+    def commitment(self, head: bytes, signer: str) -> Signed[Commitment] | None:
+        """A member's, to the round that ended with a head; None if it was not in it, or that is not here."""
+        if head in self._at_hand:
+            return self._at_hand[head].by_signer.get(signer)
+        stored = self._store.record(head)
+        found = _head_of(stored.wire) if stored else None
+        if found is None or signer not in found.members:
+            return None
+        for one in self._store.records(Commitment.KIND, found.number - 1, signer):
+            if _base_of(one.wire) == found.parent:
+                return self._open(one.wire, Commitment)
+        return None
+
     def accepted(self, head: bytes) -> Iterator[tuple[str, bytes]]:
         """Signers and ids of the work that a round took in, as far as it is here."""
         stored = self._store.record(head)

@@ -7,7 +7,7 @@ What lies before the rounds that are folded away can't be told any more.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from dhtnode.records import Signed
 from dhtnode.status import RewardsPart, WhyPart
@@ -15,8 +15,7 @@ from dhtnode.store import Store
 from rewards.accounts import Account, Balance
 from rewards.book import Book, FoldedAwayError
 from rewards.data import Claim, Registration, register, training_chunks
-from rewards.entries import Kind, raw_key
-from rewards.evidence import shard_entry
+from rewards.entries import Entry, Kind, raw_key
 from rewards.heads import Heads
 from rewards.ledger import Rules, rules_in_force
 from rewards.ownership import noted, ownership
@@ -79,13 +78,13 @@ class Balances:
             self.book.rules = self._made_rules()
         self.turn()
 
-    def registered(self, shards: Iterable[Signed[Registration]], new: Signed[Registration] | None) -> None:
-        """These are registered; `new`: the one of them that was not before."""
+    def registered(self, shards: Iterable[Signed[Registration]], new: Sequence[Entry]) -> None:
+        """These are registered; `new`: the entries of those that may not be booked yet."""
         self._shards = tuple(shards)
         self.book.rules = self._made_rules()
-        if new is not None:
-            self.book.add([shard_entry(new).packed])
-            self.book.work_out_again(new.body.round)
+        if new:
+            self.book.add(entry.packed for entry in new)
+            self.book.work_out_again(min(entry.round for entry in new))
         self.turn()
 
     def look_again(self) -> None:

@@ -1,4 +1,4 @@
-"""Signed records that belong to no round: amendments, ballots, registrations of data.
+"""Signed records that are not part of a round: amendments, ballots, registrations of data.
 
 They are few and matter for long. Each is on the disk before it is shown, gossiped once on a topic of its own,
 and asked for: a node tells a neighbour now and then which it has, and is shown those that it lacks. What is
@@ -112,6 +112,13 @@ class Bulletin:
             log.info("a record was not gossiped, neighbours will ask for it: %s", error)
         return record
 
+    def hear(self, record: Signed[Body], head: Head | None = None) -> None:
+        """Take in a verified record, or hold against its signer what is wrong; `head`: as for a board."""
+        try:
+            self._take(record, head)
+        except RemoteProtocolError as error:
+            self._blamed(error.peer, error.reason, error.detail)
+
     async def serve(self) -> None:
         """Answer neighbours from now on."""
         await self._network.on_request(BULLETIN, MAX_BYTES, self._answer)
@@ -137,7 +144,7 @@ class Bulletin:
                 peer, BULLETIN, canonical(have[:MAX_HELD]), max_reply_bytes=MAX_BYTES
             )
             for shown in _opened(wire, Records, peer):
-                self._take(open_record(shown, self._swarm_id, self._kinds, peer), head)
+                self.hear(open_record(shown, self._swarm_id, self._kinds, peer), head)
         except TransportError as error:
             log.debug("no exchange with %s: %s", peer, error)
         except RemoteProtocolError as error:

@@ -8,6 +8,10 @@ summaries, which neighbours show like any evidence, or for the end of one more e
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import msgspec
+
 from dhtnode.identity import Identity
 from dhtnode.manifest import Terms
 from dhtnode.records import Signed, open_record, sign
@@ -24,6 +28,8 @@ HISTORY_KEPT = 2**15
 """Rounds before the folded ones that people can still look up, in 12 MB. A guess."""
 _FOLDED = "evidence.folded"
 """Fact of a store: the first round that is not folded. 8 bytes."""
+_NEVER_HELD = "evidence.never_held"
+"""Fact of a store: stretches of folded rounds whose records were never here, each with the round after it."""
 
 
 class Folding:
@@ -48,6 +54,19 @@ class Folding:
         self._heads = heads
         self._open_rounds = terms.reputation.open_rounds
         self._epoch_rounds = terms.reward.epoch_rounds
+        packed = store.fact(_NEVER_HELD)
+        self._never_held: list[tuple[int, int]] = msgspec.msgpack.decode(
+            packed or b"\x90", type=list[tuple[int, int]]
+        )
+
+    @property
+    def since(self) -> int:
+        """The first round that is not folded."""
+        return int.from_bytes(self._store.fact(_FOLDED) or b"", "big")
+
+    def never_held(self, round_no: int) -> bool:
+        """Whether a folded round's records never were here: this node came later, or was away for long."""
+        return any(first <= round_no < end for first, end in self._never_held)
 
     def fold(self, number: int, holdings: Holdings) -> bool:
         """Fold what lies before the holdings.
@@ -59,9 +78,10 @@ class Folding:
         Returns:
             Whether there was anything to fold.
         """
-        since, done = holdings.since, int.from_bytes(self._store.fact(_FOLDED) or b"", "big")
+        since, done = holdings.since, self.since
         if since <= done:
             return False
+        self._note_gaps(done, since)
         newest = since // self._open_rounds - 1
         for epoch in range(done // self._open_rounds, newest + 1):
             own = self._verdicts(epoch, self._identity.peer_id)
@@ -100,6 +120,14 @@ class Folding:
         epoch = holdings.since // self._open_rounds - 1
         for stored in self._store.records(Summary.KIND, epoch) if epoch >= 0 else ():
             holdings.add(stored.id, holdings.since)
+
+    def _note_gaps(self, done: int, since: int) -> None:
+        """Remember which rounds are folded without ever having been here."""
+        booked, followed = self._book.heads(), self._heads.followed
+        held = sorted(round_no for round_no, head in followed.items() if head in booked)
+        edges = pairwise((done - 1, *(round_no for round_no in held if done <= round_no < since), since))
+        self._never_held += [(before + 1, after) for before, after in edges if before + 1 < after]
+        self._store.set_fact(_NEVER_HELD, msgspec.msgpack.encode(self._never_held))
 
     def _keep(self, summary: Signed[Summary], holdings: Holdings) -> None:
         body = summary.body

@@ -283,7 +283,7 @@ class Node:
 
     async def _answer_register(self, domain: str, first: str, chunks: str) -> object:
         session = self._working
-        return await session.shards.register(session.bulletin, domain, int(first), int(chunks))
+        return await session.shards.register(domain, int(first), int(chunks))
 
     async def _answer_shards(self) -> object:
         return self._working.shards.listed()

@@ -138,6 +138,7 @@ class Session:
             link=chain.link,
             regard=Reputed(in_force, witness.opinion, witness.is_banned, witness.matched, gate.may_enter),
             adoptable=lambda head: self.governing.assembly.adoptable(head),
+            dated=lambda round_no: self.shards.dated(round_no),
         )
         member = report.member = Member(context, Driver.now_s())
         self._canaries = Canaries(
@@ -161,7 +162,7 @@ class Session:
             *(identity, in_force, standing.vested_before),
             head=self._head,
         )
-        self.shards = Shards(identity, terms.data, content, standing, self._head)
+        self.shards = Shards(store, identity, swarm_id, terms.data, content, standing, self._head)
         self.bulletin = Bulletin(
             network, store, identity, swarm_id, report.blamed, [self.governing, self.shards]
         )
@@ -249,6 +250,8 @@ class Session:
                 self._keep_reporting(),
                 self._opinions.keep_asking(),
                 self.bulletin.keep_asking(),
+                self.shards.keep_saying(self.bulletin),
+                self.shards.keep_looking(self.bulletin),
             )
             for work in beside:
                 self._driver.spawn(work)

@@ -18,6 +18,7 @@ from typing import cast
 from dhtnode.app.archive import Archive, by_subject
 from dhtnode.app.balances import Balances
 from dhtnode.app.bonds import Bonds
+from dhtnode.app.dating import Dating
 from dhtnode.app.folding import Folding
 from dhtnode.app.opinions import Opinions
 from dhtnode.app.page import Page
@@ -28,7 +29,6 @@ from dhtnode.records import Body, Signed
 from dhtnode.status import ReputationPart, RewardsPart, WhyPart
 from dhtnode.store import Store
 from rewards.book import PARAMETERS
-from rewards.data import Claim, Registration
 from rewards.entries import Entry
 from rewards.evidence import ClosedRound, close_round, round_entries, verdict_entry
 from rewards.heads import Heads
@@ -90,6 +90,7 @@ class Standing:
         self._archive = Archive(store, swarm_id, me, len(sizes_K))
         self.bonds = Bonds(store, in_force, swarm_id, me, self._heads, self._archive, self._balances)
         self._folding = Folding(store, manifest, identity, swarm_id, self._book, self._heads)
+        self.dating = Dating(self._heads, self._archive, self._folding, self._balances)
         self._page = Page(in_force, me, self._balances)
         self._held = self._book.heads()
         """Heads whose rounds are booked."""
@@ -181,6 +182,7 @@ class Standing:
         self._missed = {head: until for head, until in known.items() if until >= self._number}
         if effect.plan is not None:
             self._book_round(effect.certificate, effect.plan.commitments_N, effect.results)
+        self.dating.on_rounds()
         if validator is None:
             return
         if not goes_on:
@@ -196,6 +198,7 @@ class Standing:
         """Other rounds may be followed than before: nobody else has what those that were left are worth."""
         if self._book.leave(self._heads.followed):
             self._look_again()
+            self.dating.on_left()
 
     def _look_again(self) -> None:
         """Entries have gone: what is booked is what is left."""
@@ -267,6 +270,7 @@ class Standing:
         if self.lacking(since) is None:
             self._leave_branches()
         self._try_again()
+        self.dating.on_rounds()
 
     def take_late(
         self, records: Iterable[Signed[Body]], peer: str, validator: Validator
@@ -356,17 +360,6 @@ class Standing:
         """A member answers for a newcomer, which may have been found false already."""
         self.bonds.keep(voucher)
         self._add(self.bonds.entries(self._number))
-
-    def registered(
-        self, shards: Iterable[Signed[Registration]], new: Signed[Registration] | None = None
-    ) -> None:
-        """These are registered; `new`: the one of them that was not before."""
-        self._balances.registered(shards, new)
-
-    @property
-    def claims(self) -> tuple[Claim, ...]:
-        """What of the registrations counts."""
-        return self._balances.claims
 
     def _add(self, entries: Iterable[Entry]) -> None:
         if self._book.add(entry.packed for entry in entries):

@@ -119,7 +119,10 @@ def data_register(
     ] = "",
     home: HomeOption = None,
 ) -> None:
-    """Register data as yours: what training uses of it earns credits. A chunk counts for who was first."""
+    """Register data as yours with the next round: from then on, what training uses of it earns credits.
+
+    A chunk counts for who was first.
+    """
     from dhtnode.cli.shards import register_shard
     from dhtnode.home import find_home
 
@@ -131,7 +134,7 @@ def data_list(
     home: HomeOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """List all registrations, in the order in which they count."""
+    """List all registrations, in the order in which they count, and yours that wait for the next round."""
     from dhtnode.cli.shards import show_shards
     from dhtnode.home import find_home
 

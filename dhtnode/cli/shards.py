@@ -19,7 +19,7 @@ SHORT = 12
 
 
 def register_shard(home: Home, domain: str, chunks: str) -> None:
-    """Have the node sign a registration.
+    """Have the node name a shard in its next commitment.
 
     Raises:
         ConfigError: USAGE (2) for chunks that are no FIRST:COUNT; FAILED (1) as the node says.
@@ -28,14 +28,12 @@ def register_shard(home: Home, domain: str, chunks: str) -> None:
     if chunks and not (colon and first.isdigit() and count.isdigit()):
         raise ConfigError(f"--chunks {chunks}: write FIRST:COUNT, for example 0:16", Exit.USAGE)
     answer = ask_node(home, "register", domain=domain, first=first or "0", chunks=count or "0")
-    made = msgspec.json.decode(answer, type=str)
-    known = _shards(home)
-    found = next(one for one in known.shards if one.id == made)
-    print(f"registered: {made[:SHORT]}, {_what(found)}, of which {_own(found)} nobody had registered before")
+    wish = msgspec.json.decode(answer, type=ShardPart)
+    print(f"{_what(wish)}: {wish.state}; 'dhtnode data list' shows from which round on it counts")
 
 
 def show_shards(home: Home, *, as_json: bool) -> None:
-    """Print all registrations that the running node knows. Raises as `register_shard`."""
+    """Print all registrations that the running node knows, and what waits. Raises as `register_shard`."""
     known = _shards(home)
     if as_json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(known), indent=2).decode() + "\n")
@@ -46,8 +44,11 @@ def show_shards(home: Home, *, as_json: bool) -> None:
         return
     table = Table("shard", "by", "round", "what", "counts", "copied", box=None, padding=(0, 2, 0, 0))
     for one in known.shards:
-        copied = f"{one.duplicate_ppm / PPM:.0%}"
-        table.add_row(one.id[:SHORT], one.by[-SHORT:], str(one.round), _what(one), _own(one), copied)
+        by, what, copied = one.by[-SHORT:], _what(one), f"{one.duplicate_ppm / PPM:.0%}"
+        if one.id is None:
+            table.add_row("", by, "", what, one.state, "")
+        else:
+            table.add_row(one.id[:SHORT], by, str(one.round), what, _own(one), copied)
     console.print(table)
 
 

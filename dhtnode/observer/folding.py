@@ -18,14 +18,15 @@ from dhtnode.manifest import Terms
 from dhtnode.observer.chains import Chosen
 from dhtnode.observer.evidence import Evidence
 from dhtnode.records import Signed
-from rewards.data import Registration, register, training_chunks
-from rewards.entries import Entry, EntrySet
+from rewards.data import Registration, find_fault, register, training_chunks
+from rewards.entries import ANY_HEAD, Entry, EntrySet
 from rewards.evidence import (
     ClosedRound,
     bond_entry,
     case_entry,
     close_round,
     fault_of,
+    is_dated,
     round_entries,
     shard_entry,
     verdict_entry,
@@ -103,8 +104,7 @@ class Folding:
             if closed is not None:
                 self.rounds[round_no] = closed
                 self._book(closed)
-        shards = [one for one in evidence.of(Registration) if self.knows(one.signer)]
-        self._entries += [shard_entry(one) for one in shards if one.body.round < self.number]
+        shards = self._registered(evidence, terms)
         self._rules = rules_in_force(
             *(self._terms, self.number - 1, model.params),
             registry_of=lambda section: register(shards, training_chunks(terms.data), section),
@@ -135,6 +135,29 @@ class Folding:
             for round_no, closed in self.rounds.items()
             if (one := closed.by_signer.get(key)) and one.id in closed.certificate.head.accepted
         ]
+
+    def _registered(self, evidence: Evidence, terms: Terms) -> list[Signed[Registration]]:
+        """What counts of the data that was registered, as for a node. Whoever reads has no data: that the
+        sketches are true is for those to say who show it.
+        """
+        shards = []
+        for one in evidence.of(Registration):
+            if not self.knows(one.signer) or find_fault(one.body, terms.data):
+                continue
+            head = self._dated_by(one)
+            if head is not None:
+                shards.append(one)
+                self._entries.append(shard_entry(one, head))
+        return shards
+
+    def _dated_by(self, registration: Signed[Registration]) -> bytes | None:
+        """The head of the round that dates a registration; ANY_HEAD if all that is known here came later."""
+        round_no = registration.body.round
+        closed = self.rounds.get(round_no)
+        if closed is None:
+            return ANY_HEAD if round_no < min(self.rounds, default=0) else None
+        work = closed.by_signer.get(registration.signer)
+        return closed.certificate.id if work is not None and is_dated(work, registration) else None
 
     def _closed(self, certificate: Certificate) -> ClosedRound | None:
         """A round with its records; None where one is missing."""

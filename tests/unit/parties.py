@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -128,15 +129,22 @@ def roster_of(*commitments: Signed[Commitment], votes: Sequence[int] = ()) -> Ro
     return Roster(commitments=ids, votes=tuple(votes) or (0,) * len(ids))
 
 
-def plan_of(persons: Sequence[Identity], head: Head, bandwidths: Sequence[int] | None = None) -> Plan:
-    """A certified roster of these people, in roster order."""
+def plan_of(
+    persons: Sequence[Identity],
+    head: Head,
+    bandwidths: Sequence[int] | None = None,
+    dated: Mapping[str, bytes] = MappingProxyType({}),
+) -> Plan:
+    """A certified roster of these people, in roster order; `dated`: what their commitments name, by peer."""
     shares = dict(zip(ids(persons), bandwidths or [1] * len(persons), strict=True))
     members = ordered(ids(persons), head.state, head.number, "roster")
     return Plan(
         round=head.number,
         base=head.id,
         roster=digest("roster", *members),
-        commitments_N=tuple(commit(by_id(peer), head, bandwidth=shares[peer]) for peer in members),
+        commitments_N=tuple(
+            commit(by_id(peer), head, bandwidth=shares[peer], dated=dated.get(peer)) for peer in members
+        ),
         votes_N=(0,) * len(members),
         ranges_N=tuple(partition(CHUNKS, [shares[peer] for peer in members])),
     )

@@ -31,6 +31,7 @@ def next_round(
     persons: Sequence[Identity],
     late: Sequence[Identity] = (),
     halves: Mapping[str, int] = MappingProxyType({}),
+    dated: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Adopt:
     """The round on a head.
 
@@ -39,8 +40,9 @@ def next_round(
         persons: took part.
         late: of them, missed its first part.
         halves: votes, by peer; by default nobody has one.
+        dated: what commitments name, by peer.
     """
-    plan = plan_of(persons, before)
+    plan = plan_of(persons, before, dated=dated)
     votes_N = tuple(halves.get(peer, 0) for peer in plan.members)
     offered = [one.body.bandwidth for one in plan.commitments_N]
     plan = replace(

@@ -2,134 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 
 from dhtnode.amendments import Amendment, Setting
-from dhtnode.app.bulletin import BULLETIN, MAX_BYTES, Bulletin
-from dhtnode.app.governing import Governing
-from dhtnode.app.shards import Shards
-from dhtnode.app.standing import Standing
-from dhtnode.digest import digest
-from dhtnode.errors import ConfigError, RemoteProtocolError, TransportError
-from dhtnode.identity import Identity
-from dhtnode.manifest import AuditSection, DataSection, OuterSection
+from dhtnode.errors import ConfigError, RemoteProtocolError
 from dhtnode.records import canonical, sign
-from dhtnode.reward import RewardSection
 from dhtnode.store import Store
-from rewards.data import CLAIMS_PER_KEY, SKETCH_BYTES, Registration
 from rewards.governance import Ballot
-from tests.unit.parties import CHUNKS, SWARM, people, terms
-from tests.unit.rounds import history
-from training.in_force import TermsInForce
-from training.messages import Head
-from validation.reputation import Reputation
-
-PEOPLE = people(4)
-ME, OTHER, THIRD, FOURTH = PEOPLE
-STRANGER = people(5)[4]
-HISTORY = history(9, PEOPLE)
-HEAD = HISTORY[-1].certificate.head
-CHUNK = 1000
-CONTENT = b"".join(digest("content", number) for number in range(320))
-DATA = DataSection(
-    mode="shared",
-    digest="0" * 64,
-    total_bytes=len(CONTENT),
-    chunk_bytes=CHUNK,
-    chunks=("0" * 64,) * -(-len(CONTENT) // CHUNK),
-)
-"""Eleven chunks, of which training draws from nine."""
-TERMS = msgspec.structs.replace(
-    terms(),
-    data=DATA,
-    outer=OuterSection(),
-    audit=AuditSection(rate=0.5),
-    reward=RewardSection(epoch_rounds=2, vesting_rounds=2, vote_cap_ppm=500_000),
-)
-
-Answer = Callable[[str, bytes], Awaitable[bytes]]
-
-
-class Wire:
-    """A network on which everybody is connected to everybody, in one thread."""
-
-    def __init__(self) -> None:
-        self.answers: dict[str, Answer] = {}
-        self.heard: dict[str, Callable[[str, bytes], None]] = {}
-        self.gossips = True
-
-
-class End:
-    """One node's end of it."""
-
-    def __init__(self, wire: Wire, peer_id: str) -> None:
-        self.wire, self.peer_id = wire, peer_id
-
-    def connected_peers(self) -> dict[str, list[str]]:
-        return {peer: [] for peer in self.wire.answers if peer != self.peer_id}
-
-    async def on_request(self, endpoint: str, most: int, answer: Answer) -> None:
-        assert (endpoint, most) == (BULLETIN, MAX_BYTES)
-        self.wire.answers[self.peer_id] = answer
-
-    async def request(self, peer: str, endpoint: str, payload: bytes, *, max_reply_bytes: int) -> bytes:
-        reply = await self.wire.answers[peer](self.peer_id, payload)
-        assert len(reply) <= max_reply_bytes
-        return reply
-
-    async def subscribe(self, topic: str, heard: Callable[[str, bytes], None]) -> None:
-        self.wire.heard[self.peer_id] = heard
-
-    async def publish(self, topic: str, data: bytes) -> None:
-        if not self.wire.gossips:
-            raise TransportError("nobody hears")
-        for heard in self.wire.heard.values():
-            heard(self.peer_id, data)
-
-
-class Home:
-    """What of a node has to do with the bulletin."""
-
-    def __init__(self, wire: Wire, store: Store, me: Identity) -> None:
-        self.me, self.store = me, store
-        self.blamed: list[tuple[str, str]] = []
-        self.head: Head | None = HEAD
-        self.in_force = TermsInForce(TERMS)
-        self.standing = Standing(*(store, self.in_force, SWARM, me), parameters=10**9, sizes_K=[256] * CHUNKS)
-        for adopted in HISTORY:
-            self.standing.adopted(adopted, None)
-        self.governing = Governing(me, self.in_force, self.standing.vested_before, lambda: self.head)
-        self.shards = Shards(me, DATA, CONTENT, self.standing, lambda: self.head)
-        network: Any = End(wire, me.peer_id)
-        boards = [self.governing, self.shards]
-        self.bulletin = Bulletin(network, store, me, SWARM, self._blame, boards)
-        self.governing.restore(self.bulletin)
-        self.shards.restore(self.bulletin)
-        self.governing.stood(self.bulletin)
-
-    def _blame(self, peer: str, reason: str, detail: str) -> None:
-        del detail
-        self.blamed.append((peer, reason))
-
-    async def begin(self) -> Home:
-        await self.bulletin.serve()
-        await self.bulletin.listen()
-        return self
-
-    async def propose(self, **changes: str) -> str:
-        wish = {key.replace("__", "."): value for key, value in (changes or {"outer__lr": "0.35"}).items()}
-        return await self.governing.propose(self.bulletin, wish, None, "calmer")
-
-    async def vote(self, proposal: str, yes: bool = True) -> str:
-        return await self.governing.vote(self.bulletin, proposal, yes)
-
-    async def register(self, domain: str = "law", first: int = 0, chunks: int = 4) -> str:
-        return await self.shards.register(self.bulletin, domain, first, chunks)
+from tests.unit.boards import FOURTH, HEAD, ME, OTHER, THIRD, Home, Wire, homes
+from tests.unit.parties import SWARM
 
 
 @pytest.fixture
@@ -138,10 +23,6 @@ def stores(tmp_path: Path) -> Iterator[list[Store]]:
     yield opened
     for store in opened:
         store.close()
-
-
-async def homes(stores: list[Store], wire: Wire) -> list[Home]:
-    return [await Home(wire, store, me).begin() for store, me in zip(stores, (ME, OTHER, THIRD), strict=True)]
 
 
 # Votes
@@ -272,79 +153,6 @@ async def test_an_old_version_is_warned_when_it_can_not_follow(stores: list[Stor
     adopting = msgspec.structs.replace(HEAD, number=10, amendments=(record.id,))
     *_, warning = one.governing.news(adopting)
     assert warning.startswith("this dhtnode can't follow, update it in time: amendment")
-
-
-# Shards
-
-
-async def test_a_shard_earns_from_its_round_on_and_for_who_was_first(stores: list[Store]) -> None:
-    one, other, third = await homes(stores, Wire())
-    first = await one.register(chunks=4)
-    second = await other.register(domain="code", first=2, chunks=4)
-    listed = [home.shards.listed() for home in (one, other, third)]
-    assert listed[0] == listed[1] == listed[2]
-    assert listed[0].chunks == 9
-    owned = {part.id: part.own for part in listed[0].shards}
-    assert sorted(owned.values()) == [2, 4], "the two chunks that both name count once"
-    assert set(owned) == {first, second}
-    assert one.standing.rewards().by_term["data"] == 0, "no round has closed since"
-
-
-async def test_data_is_paid_when_a_round_uses_it(stores: list[Store]) -> None:
-    """What is registered in round 9 counts for the rounds from 9 on."""
-    longer = history(12, PEOPLE)
-    assert longer[9].certificate.head == HEAD
-    one, other, _ = await homes(stores, Wire())
-    await one.register(chunks=9)
-    for adopted in longer[10:]:
-        for home in (one, other):
-            home.standing.adopted(adopted, None)
-    assert one.standing.rewards().by_term["data"] > 0
-    assert other.standing.rewards().by_term["data"] == 0
-    why = one.standing.why(Reputation(TERMS.reputation))
-    assert any("data it has registered" in part.cause for part in why)
-
-
-async def test_a_restart_keeps_what_was_registered(stores: list[Store]) -> None:
-    wire = Wire()
-    one, *_ = await homes(stores, wire)
-    await one.register()
-    again = Home(wire, stores[0], ME)
-    assert again.shards.listed() == one.shards.listed()
-    assert again.standing.claims == one.standing.claims
-
-
-async def test_no_such_shard_is_refused(stores: list[Store]) -> None:
-    one, *_ = await homes(stores, Wire())
-    for first, chunks, why in ((8, 2, "names chunks"), (9, 0, "less than a window"), (0, 10, "names chunks")):
-        with pytest.raises(ConfigError, match=why):
-            await one.register(first=first, chunks=chunks)
-    with pytest.raises(ConfigError, match="domain"):
-        await one.register(domain="Law!")
-
-
-def shard(who: Identity, **changes: Any) -> Any:
-    wish = {
-        "round": 9,
-        "domain": "law",
-        "first": 0,
-        "chunks": 1,
-        "tokens": 1000,
-        "sketch": bytes(SKETCH_BYTES),
-    }
-    return sign(who, SWARM, Registration(**{**wish, **changes}))
-
-
-async def test_floods_strangers_and_what_is_to_come_take_up_no_room(stores: list[Store]) -> None:
-    one, *_ = await homes(stores, Wire())
-    assert not one.shards.take(shard(STRANGER), None)
-    assert not one.shards.take(shard(OTHER, round=10), None)
-    taken = [one.shards.take(shard(OTHER, tokens=number + 1), None) for number in range(CLAIMS_PER_KEY + 1)]
-    assert taken == [True] * CLAIMS_PER_KEY + [False]
-    with pytest.raises(RemoteProtocolError, match="bad-registration"):
-        one.shards.take(shard(OTHER, first=9), None)
-    with pytest.raises(RemoteProtocolError, match="bad-registration"):
-        one.shards.take(shard(OTHER, chunks=0), None)
 
 
 # What is none

@@ -21,6 +21,7 @@ from rewards.evidence import (
     case_entry,
     close_round,
     followed_chain,
+    is_dated,
     round_entries,
     shard_entry,
     verdict_entry,
@@ -344,11 +345,34 @@ def test_who_contradicts_itself_in_a_round_of_before_costs_its_bond_all_the_same
     assert earlier.round == 7
 
 
+SHARD = Registration(
+    round=0, domain="law", first=2, chunks=5, tokens=100, sketch=bytes(SKETCH_BYTES), salt=bytes(16)
+)
+
+
 def test_a_registered_shard_is_in_the_set() -> None:
-    body = Registration(round=3, domain="law", first=2, chunks=5, tokens=100, sketch=bytes(SKETCH_BYTES))
+    body = Registration(
+        round=3, domain="law", first=2, chunks=5, tokens=100, sketch=bytes(SKETCH_BYTES), salt=bytes(16)
+    )
     record = sign(PEOPLE[0], SWARM, body)
     owner = raw_key(PEOPLE[0].peer_id)
-    assert shard_entry(record) == Entry(3, Kind.SHARD, record.id, ANY_HEAD, owner, NOBODY, 5, 0)
+    head = digest("the head of round 3")
+    assert shard_entry(record, head) == Entry(3, Kind.SHARD, record.id, head, owner, NOBODY, 5, 0)
+
+
+def test_a_registration_is_as_old_as_the_commitment_that_names_it() -> None:
+    body = Registration(
+        round=7, domain="law", first=2, chunks=5, tokens=100, sketch=bytes(SKETCH_BYTES), salt=bytes(16)
+    )
+    record, same_by_other = sign(PEOPLE[0], SWARM, body), sign(PEOPLE[1], SWARM, body)
+    earlier = sign(PEOPLE[0], SWARM, msgspec.structs.replace(body, round=6))
+    work = commit(PEOPLE[0], BEFORE, dated=record.id)
+    assert BEFORE.number == 7
+    assert is_dated(work, record)
+    assert not is_dated(work, same_by_other)
+    assert not is_dated(commit(PEOPLE[0], BEFORE, dated=earlier.id), earlier), "of another round"
+    assert not is_dated(commit(PEOPLE[1], BEFORE, dated=record.id), record), "by somebody else"
+    assert not is_dated(commit(PEOPLE[0], BEFORE), record)
 
 
 def chain(*steps: Head) -> dict[bytes, Head]:

@@ -68,13 +68,20 @@ def signed_messages() -> list[tuple[bytes, Open]]:
         Presence(addresses=("/ip4/192.0.2.7/tcp/4117",), round=7, head=head.id, made_at_s=1_700_000_000),
     ]
     change = Setting(key="outer.lr", value="0.35")
+    sketched = bytes(SKETCH_BYTES)
     bodies += [
         Amendment(round=7, effect=64, changes=(change, change), why="calmer"),
         Ballot(amendment=digest("amendment"), yes=True),
-        Registration(round=7, domain="law", first=3, chunks=2, tokens=99, sketch=bytes(SKETCH_BYTES)),
+        Registration(round=7, domain="law", first=3, chunks=2, tokens=99, sketch=sketched, salt=bytes(16)),
     ]
     records = [sign(ME, SWARM, body) for body in bodies]
-    records += [commit(ME, head), vote_for(ME, head), result_of(ME, plan_of(PEOPLE, head), 1), FAILS[0]]
+    records += [
+        commit(ME, head),
+        commit(ME, head, dated=digest("dated")),
+        vote_for(ME, head),
+        result_of(ME, plan_of(PEOPLE, head), 1),
+        FAILS[0],
+    ]
 
     def record(wire: bytes) -> object:
         return open_record(wire, SWARM, KINDS, "peer")

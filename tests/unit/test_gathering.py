@@ -575,3 +575,16 @@ def test_own_commitment_says_what_the_work_was() -> None:
         commit(leader(), HEAD).body, parts=bytes(32), segments=digest("segments")
     )
     assert record.body == expected
+
+
+def test_own_commitment_dates_what_the_node_wants_dated() -> None:
+    asked: list[int] = []
+
+    def dated(round_no: int) -> bytes:
+        asked.append(round_no)
+        return digest("a record")
+
+    table = Table(leader())
+    gathering = Gathering(replace(table.context, dated=dated), HEAD, table.pool, table.pace, 0.0)
+    assert gathering.commit(WORK, 2.0).body.dated == digest("a record")
+    assert asked == [HEAD.number]

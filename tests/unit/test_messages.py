@@ -75,6 +75,7 @@ def test_the_largest_record_fits_its_cap(kind: str) -> None:
             "loss_micro": 2**53,
             "bandwidth": MAX_BANDWIDTH,
             "device": "x" * 80,
+            "dated": bytes(32),
         },
         "proposal": {
             "value": bytes(MAX_VALUE_BYTES),
@@ -117,6 +118,8 @@ OUTSIDE: list[tuple[str, str, Any]] = [
     ("commitment", "device", ""),
     ("commitment", "device", "x" * 81),
     ("commitment", "parts", bytes(31)),
+    ("commitment", "dated", bytes(31)),
+    ("commitment", "dated", None),
     ("proposal", "view", MAX_VIEW + 1),
     ("proposal", "view", -1),
     ("proposal", "step", "found"),
@@ -175,6 +178,11 @@ def test_no_byte_of_a_record_can_be_changed(kind: str, place: int, flip: int) ->
     wire[place % len(wire)] ^= flip
     with pytest.raises(RemoteProtocolError):
         open_record(bytes(wire), SWARM, KINDS, "sender")
+
+
+def test_a_commitment_that_dates_nothing_leaves_the_field_out() -> None:
+    assert "dated" not in plain(GOOD["commitment"])
+    assert opened("commitment", {**plain(GOOD["commitment"]), "dated": None}) == "malformed"
 
 
 # Values

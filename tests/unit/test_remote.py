@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dhtnode.observer.evidence as evidence_module
+from dhtnode.app.shards import Shards
 from dhtnode.app.standing import Standing
 from dhtnode.digest import digest
 from dhtnode.errors import RemoteProtocolError
@@ -27,7 +28,7 @@ from dhtnode.store import Store
 from rewards.book import Book
 from rewards.data import SKETCH_BYTES, Registration
 from rewards.disclosure import START, Place, Shown
-from rewards.entries import raw_key
+from rewards.entries import ANY_HEAD, Kind, raw_key, unpacked
 from rewards.ledger import rules_of
 from rewards.statement import account_of, changes_of
 from tests.unit.outsiders import HISTORY, MODEL, PARAMETERS, PEOPLE, TERMS, folded, records_of, shown_by
@@ -106,21 +107,46 @@ def test_late_work_and_verdicts_on_verdicts_are_booked_as_a_node_books_them(stor
 
 
 def test_registered_data_is_paid_as_a_node_pays_it_and_a_strangers_is_not(store: Store) -> None:
-    """Private data of two members; somebody who was in no round claims a hundred times as much."""
-    node = standing(store, HISTORY)
+    """Private data of two members that round 1 dates. Somebody who was in no round claims a hundred times as
+    much, and a member says afterwards that it had more in that round.
+    """
     shards = [shard(ME, 1_000), shard(OTHER, 3_000)]
-    for number, one in enumerate(shards, 1):
-        node.registered(shards[:number], one)
-    seen = folded(shown_by([*ALL, *shards, shard(STRANGERS[0], 400_000)]))
+    undated = [shard(STRANGERS[0], 400_000), shard(OTHER, 400_000)]
+    adopted = HISTORY[:2]
+    for named in ({one.signer: one.id for one in shards}, {}, {}, {}):
+        adopted = [*adopted, next_round(adopted[-1].certificate.head, PEOPLE, dated=named)]
+    node = standing(store, adopted)
+    board = Shards(*(store, ME, SWARM, TERMS.data, b""), node, lambda: adopted[-1].certificate.head)
+    taken = [board.take(one, None) for one in (*shards, undated[0])]
+    assert taken == [True, True, False]
+    with pytest.raises(RemoteProtocolError, match="does not name it"):
+        board.take(undated[1], None)
+    seen = folded(shown_by([*records_of(adopted), *shards, *undated]))
+    assert seen.entries.root == Book(store, rules_of(TERMS, PARAMETERS)).root()
     key = raw_key(ME.peer_id)
     account = account_of(seen.ledger(key), key, seen.number, seen.missing_rounds)
     assert account.by_term["data"] > 0
     assert account == node.rewards()
 
 
-def shard(who: Identity, tokens: int) -> Signed[Registration]:
-    sketched = bytes([tokens % 251]) * SKETCH_BYTES
-    body = Registration(round=1, domain="law", first=0, chunks=0, tokens=tokens, sketch=sketched)
+def test_data_of_a_round_that_nobody_shows_any_more_is_its_signers_word() -> None:
+    """As for a node that came later; of a round in between that is held back, nothing is believed."""
+    hidden = {HISTORY[1].certificate.id, HISTORY[2].certificate.id, HISTORY[4].results[0].id}
+    claims = [shard(ME, 1_000, round_no=0), shard(OTHER, 3_000, round_no=3), shard(LATE, 2_000, round_no=5)]
+    shown = [one for one in ALL if one.id not in hidden]
+    seen = folded(shown_by([*shown, *claims]))
+    assert set(seen.rounds) == {2, 4, 5}
+    booked = {entry.record: entry.head for entry in unpacked(seen.entries.packed) if entry.kind == Kind.SHARD}
+    assert booked == {claims[0].id: ANY_HEAD}
+
+
+def shard(who: Identity, tokens: int, round_no: int = 1) -> Signed[Registration]:
+    wish: dict[str, Any] = {
+        "round": round_no,
+        "tokens": tokens,
+        "sketch": bytes([tokens % 251]) * SKETCH_BYTES,
+    }
+    body = Registration(domain="law", first=0, chunks=0, salt=bytes(16), **wish)
     return sign(who, SWARM, body)
 
 

@@ -20,6 +20,7 @@ from rewards.data import (
     WINDOW_BYTES,
     Registration,
     contained_ppm,
+    find_fault,
     register,
     sketch,
     training_chunks,
@@ -37,6 +38,7 @@ def registered(who: int, first: int = 0, chunks: int = 4, **changes: Any) -> Sig
     wish: dict[str, Any] = {"round": 0, "domain": "law", "tokens": 4_000, **changes}
     unlike = bytes([who, first, chunks, 0]) * SKETCH_HASHES
     wish.setdefault("sketch", unlike)
+    wish.setdefault("salt", bytes(16))
     return sign(person(who), SWARM, Registration(first=first, chunks=chunks, **wish))
 
 
@@ -90,6 +92,20 @@ def test_a_shard_that_is_claimed_twice_counts_once() -> None:
 
 def test_the_held_out_end_earns_nothing() -> None:
     assert register([registered(0, first=CHUNKS)], CHUNKS, SECTION).claims == ()
+
+
+def test_what_the_manifest_shows_to_be_wrong_is_found() -> None:
+    data = DataSection(mode="shared", total_bytes=10_240, chunk_bytes=1_000, held_out=0.1)
+    assert find_fault(registered(0, first=5, chunks=4).body, data) is None
+    for wrong, why in (
+        (registered(0, first=6, chunks=4), "chunks"),
+        (registered(0, chunks=0), "chunks"),
+        (registered(0, chunks=4, tokens=4_001), "another size"),
+    ):
+        assert why in (find_fault(wrong.body, data) or "")
+    private = DataSection(mode="private")
+    assert find_fault(registered(0, chunks=0, tokens=77).body, private) is None
+    assert find_fault(registered(0, chunks=1).body, private) is not None
 
 
 def test_the_end_of_a_dataset_is_held_out() -> None:

@@ -46,6 +46,7 @@ NEXT: dict[Phase, set[Phase]] = {
     Phase.DONE: set(),
 }
 """Legal transitions: phases are skipped when a round is followed, but never taken back."""
+BANNED = "banned: following the others without work until the ban is over"
 
 
 class Round:
@@ -70,19 +71,30 @@ class Round:
         self.closing: Closing | None = None
         self._context = context
         self._me = context.identity.peer_id
+        self._is_idle = False
+        """Whether this node has no work in this round so far, because it is banned."""
         self._pace = pace
         self._phase_s = now_s
         self._gathering = Gathering(context, head, self.pool, pace, now_s)
 
     def start(self) -> list[Effect]:
-        """Begin local work, unless it was done before a restart."""
-        if self._gathering.committed:
+        """Begin local work, unless it was done before a restart; or wait, while nobody would take it in."""
+        self._is_idle = not self._gathering.committed and self._is_shut_out
+        if self._gathering.committed or self._is_idle:
             return []
         ready = Ready(round=self.head.number, base=self.base)
-        newcomer = self._me not in self.head.members
-        effects: list[Effect] = [self._publish(ready)] if newcomer else []
+        effects: list[Effect] = [] if self._is_member else [self._publish(ready)]
         steps = self._pace.steps(self._context.terms.inner.steps_at(self.head.number))
         return [*effects, Train(self.head, steps, self._pace.budget_s)]
+
+    @property
+    def _is_member(self) -> bool:
+        return self._me in self.head.members
+
+    @property
+    def _is_shut_out(self) -> bool:
+        """Whether this node is banned, as far as it knows. Who is still a member goes on for this round."""
+        return not self._is_member and self._context.is_out(self._me)
 
     def restore(self, own: Iterable[Signed[Body]], now_s: float) -> list[Effect]:
         """Take back own records of this round after a restart, before anything else."""
@@ -120,7 +132,7 @@ class Round:
     def reason(self, now_s: float) -> str:
         """Why the round is where it is, for `status`."""
         if self.closing is None:
-            return self._gathering.reason(now_s)
+            return BANNED if self._is_idle else self._gathering.reason(now_s)
         follows = "" if self._me in self.closing.plan.members else " (following: this node missed the roster)"
         if self.phase is Phase.REDUCE:
             return f"reducing: {self.closing.butterfly.progress()}{follows}"
@@ -167,7 +179,8 @@ class Round:
 
     def advance(self, now_s: float) -> list[Effect]:
         """Do whatever time and what is known allow."""
-        effects: list[Effect] = [self._keep(record) for record in self._gathering.advance(now_s)]
+        effects = self.start() if self._is_idle and self.closing is None else []
+        effects += [self._keep(record) for record in self._gathering.advance(now_s)]
         if self.phase is Phase.COMMIT and self._gathering.agreement.has_proposal:
             self._move(Phase.ROSTER, now_s)
         if self.closing is None:

@@ -22,9 +22,11 @@ from tests.sim.test_dishonest import forged, says
 from tests.sim.trusting import SHORT, names, trusting
 from tests.sim.world import CONSTANTS, World
 from training.codec import Vector
+from training.events import Train
 from training.messages import WHOLE, Commitment
 from validation.account import JUDGED
 from validation.compare import MAX_PPM
+from validation.events import NodeEffect
 from validation.reputation import Reputation
 
 MOST_INFLUENCE = 2.3
@@ -200,6 +202,14 @@ def test_a_ban_ends_and_the_next_one_is_twice_as_long(seed: int) -> None:
     section = msgspec.structs.replace(SHORT, ban_rounds=10)
     world = trusting(seed, 5, section)
     cheat, honest = world.lie(4), world.nodes[:4]
+    worked: list[int] = []
+
+    def watched(effect: NodeEffect) -> list[NodeEffect]:
+        if isinstance(effect, Train):
+            worked.append(effect.head.number)
+        return [effect]
+
+    cheat.twist = watched
     world.start()
     lengths = []
     for number in (1, 2):
@@ -214,6 +224,8 @@ def test_a_ban_ends_and_the_next_one_is_twice_as_long(seed: int) -> None:
         world.run_until(lambda: cheat.peer_id in rounds(world)[-1].members, 2_000)
         absent = [head for head in rounds(world)[out:] if cheat.peer_id not in head.members]
         lengths.append(len(absent))
+        in_vain = {head.number - 1 for head in absent} & set(worked)
+        assert len(in_vain) <= 2, "as it is banned, and where the others' ban begins or ends before its own"
         assert not rounds(world)[-1].vote_of(cheat.peer_id)
     assert section.ban_rounds // 2 <= lengths[0] <= section.ban_rounds < lengths[1] <= 2 * section.ban_rounds
     assert banned(world) == {cheat.peer_id}

@@ -65,8 +65,12 @@ AFTER = digest("state", 8)
 class Player:
     """One node in one round."""
 
-    def __init__(self, me: Identity, head: Head = HEAD, own: list[Signed[Any]] | None = None) -> None:
+    def __init__(
+        self, me: Identity, head: Head = HEAD, own: list[Signed[Any]] | None = None, *, banned: bool = False
+    ) -> None:
         the_context = context(me)
+        if banned:
+            the_context.excluded.add(me.peer_id)
         self.me = me
         self.round = Round(the_context, head, Pace(the_context.terms.round), 0.0)
         self.effects = self.round.restore(own or [], 0.0) + self.round.start()
@@ -126,6 +130,32 @@ def test_a_newcomer_says_that_it_is_ready() -> None:
     player = Player(people(5)[4])
     assert said(player.effects) == ["ready"]
     assert any(isinstance(effect, Train) for effect in player.effects)
+
+
+def test_who_is_banned_follows_without_work_until_the_ban_is_over() -> None:
+    banned = Player(people(5)[4], banned=True)
+    assert banned.effects == []
+    assert "banned" in banned.round.reason(1.0)
+    assert banned.round.advance(1.0) == []
+    banned.round._context.excluded.clear()
+    effects = banned.round.advance(2.0)
+    assert said(effects) == ["ready"]
+    assert any(isinstance(effect, Train) for effect in effects)
+    assert "training" in banned.round.reason(2.0)
+    assert not any(isinstance(effect, Train) for effect in banned.round.advance(3.0)), "once"
+
+
+def test_who_is_banned_arrives_with_the_others() -> None:
+    banned = Player(people(5)[4], banned=True)
+    effects = banned.hear(*roster_records(PEOPLE[:3]))
+    assert any(isinstance(effect, OpenReduce) for effect in effects)
+    assert "following" in banned.round.reason(1.0)
+    assert not any(isinstance(effect, Train) for effect in banned.round.advance(2.0))
+
+
+def test_a_member_that_is_banned_now_goes_on_for_this_round() -> None:
+    """Alone on a branch it is a member of all rounds, and nobody else could go on."""
+    assert Player(PEOPLE[0], banned=True).effects == [Train(HEAD, 10, None)]
 
 
 def test_all_phases() -> None:

@@ -24,11 +24,11 @@ from typing import Any
 import msgspec
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+sys.path.insert(0, str(ROOT))
 
-from bench_convergence import machine  # noqa: E402
-from bench_judging import Hunt, interval, peace, percentile, roots, rounds_taken  # noqa: E402
-from bench_spoiling import FRACTIONS, plot, spoiling  # noqa: E402
+from scripts.bench_convergence import machine  # noqa: E402
+from scripts.bench_judging import Hunt, interval, peace, percentile, roots, rounds_taken  # noqa: E402
+from scripts.bench_spoiling import FRACTIONS, plot, spoiling  # noqa: E402
 
 PARTS = ("honesty", "judging", "spoiling")
 MANY = "overt, 6 of 16"
@@ -70,13 +70,13 @@ def judging(pool: ProcessPoolExecutor, runs: int) -> dict[str, Any]:
     return {"exclusion": document}
 
 
-def honesty(pool: ProcessPoolExecutor, nodes: int, rounds: int, replays: int) -> dict[str, Any]:
+def honesty(pool: ProcessPoolExecutor, jobs: int, nodes: int, rounds: int, replays: int) -> dict[str, Any]:
     """A long honest swarm, and real work done twice."""
     long = pool.submit(peace, 1, nodes, rounds)
     members, each = 8, 25
     seeds = range(max(1, replays // (members * each)))
     first = list(pool.map(roots, seeds, [members] * len(seeds), [each] * len(seeds)))
-    with ProcessPoolExecutor(pool._max_workers) as others:  # none of them has seen the first half
+    with ProcessPoolExecutor(jobs) as others:  # none of them has seen the first half
         again = list(others.map(roots, seeds, [members] * len(seeds), [each] * len(seeds)))
     compared = [(one, two) for a, b in zip(first, again, strict=True) for one, two in zip(a, b, strict=True)]
     false = sum(one != two for one, two in compared)
@@ -132,7 +132,7 @@ def main() -> None:
     parts = args.only or PARTS
     with ProcessPoolExecutor(args.jobs) as pool:
         if "honesty" in parts:
-            document |= honesty(pool, args.nodes, args.rounds, args.replays)
+            document |= honesty(pool, args.jobs, args.nodes, args.rounds, args.replays)
         if "judging" in parts:
             document |= judging(pool, args.runs)
         if "spoiling" in parts:

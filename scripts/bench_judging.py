@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from dhtnode.identity import Identity  # noqa: E402
-from dhtnode.manifest import FORMAT, InnerSection, Manifest, RoundSection, TaskSection, Terms  # noqa: E402
+from dhtnode.manifest import FORMAT, InnerSection, Manifest, Option, RoundSection, TaskSection, Terms  # noqa: E402
 from tests.adversary.attacks import RightNorm  # noqa: E402
 from tests.adversary.judges import corrupt  # noqa: E402
 from tests.adversary.reducers import miscounted  # noqa: E402
@@ -124,7 +124,7 @@ def roots(seed: int, members: int, rounds: int) -> list[bytes]:
     torch.set_num_threads(1)
     creator = Identity.from_seed(hashlib.sha256(b"%d" % seed).digest())
     content = builtin_text()
-    options = {"dim": 32, "layers": 1, "heads": 2, "context": 16, "eval_windows": 4}
+    options: dict[str, Option] = {"dim": 32, "layers": 1, "heads": 2, "context": 16, "eval_windows": 4}
     terms = Terms(
         format=FORMAT,
         name="bench",

@@ -53,6 +53,10 @@ def until(node: LocalNode, done: Callable[[Status], bool]) -> Status:
         time.sleep(POLL_S)
 
 
+def until_round(node: LocalNode, number: int) -> None:
+    until(node, lambda status: status.round.number >= number)
+
+
 def bench_start(repeats: int) -> dict[str, object]:
     """A node with an empty home joins a swarm of two: seconds until a certificate names its work."""
     seconds = []
@@ -141,7 +145,7 @@ def bench_traffic(repeats: int) -> dict[str, object]:
         for repeat in range(repeats):
             goal = begin + WINDOW_ROUNDS * (repeat + 1)
             for node in nodes:
-                until(node, lambda status, goal=goal: status.round.number >= goal)  # type: ignore[misc]
+                until_round(node, goal)
             after, wire_after = _sent(nodes), _loopback_bytes()
             sent = after - before
             reduce_bytes = sent["part"] + sent["result"]

@@ -23,10 +23,9 @@ import msgspec
 import torch
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+sys.path.insert(0, str(ROOT))
 
-from bench_convergence import machine  # noqa: E402
-
+from scripts.bench_convergence import machine  # noqa: E402
 from tests.adversary.rehearsed import FALSE, Seen, Split, watch  # noqa: E402
 from validation.evaluation import IN_A_ROW, WINDOW, rises  # noqa: E402
 from validation.plausibility import PPM, TOGETHER, Look  # noqa: E402

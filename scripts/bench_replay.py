@@ -25,9 +25,7 @@ import numpy.typing as npt
 import torch
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
-
-from bench_convergence import machine  # noqa: E402
+sys.path.insert(0, str(ROOT))
 
 from dhtnode.digest import derive  # noqa: E402
 from dhtnode.identity import Identity  # noqa: E402
@@ -41,6 +39,7 @@ from dhtnode.manifest import (  # noqa: E402
     Terms,
     WireSection,
 )
+from scripts.bench_convergence import machine  # noqa: E402
 from training import eager  # noqa: E402
 from training.codec import Vector, decode_all, encode  # noqa: E402
 from training.data import builtin_text, describe  # noqa: E402
@@ -265,11 +264,11 @@ def child(index: int, size: Size, folder: Path) -> None:
     lower = torch.autocast(profile.device, torch.bfloat16, profile.bf16, cache_enabled=False)
     bench = Bench(size, profile.device, folder)
     with lower:
-        np.savez(folder / f"{profile.name}.npz", **bench.honest())
+        np.savez(folder / f"{profile.name}.npz", **bench.honest())  # type: ignore[arg-type]  # none is called allow_pickle
         (folder / f"{profile.name}.json").write_text(json.dumps(run_canary(bench.trainer, bench.shard)))
     if index == 0:
         for name, updates in bench.cheats().items():
-            np.savez(folder / f"{name}.npz", **updates)
+            np.savez(folder / f"{name}.npz", **updates)  # type: ignore[arg-type]
 
 
 # The table

@@ -19,13 +19,12 @@ from typing import Any
 import msgspec
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
-
-from bench_convergence import machine  # noqa: E402
-from bench_reconcile import merge  # noqa: E402
-from bench_store import years  # noqa: E402
+sys.path.insert(0, str(ROOT))
 
 from dhtnode.reputation import ReputationSection  # noqa: E402
+from scripts.bench_convergence import machine  # noqa: E402
+from scripts.bench_reconcile import merge  # noqa: E402
+from scripts.bench_store import years  # noqa: E402
 from tests.adversary import feuds  # noqa: E402
 from tests.adversary.standing import Gullible  # noqa: E402
 from tests.unit.parties import SWARM  # noqa: E402

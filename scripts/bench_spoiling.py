@@ -151,7 +151,7 @@ def right_answers(trainer: Trainer, state: State, shard: Shard) -> float:
     if found is not None:
         return found
     model = trainer.model(state)
-    length = model.cos_TD.shape[0] + 1
+    length = model.get_buffer("cos_TD").shape[0] + 1
     windows = shard.held_out[: len(shard.held_out) // length * length].reshape(-1, length)
     tokens_BT = torch.from_numpy(windows.astype(np.int64))
     with torch.inference_mode():
@@ -235,10 +235,10 @@ def print_table(task: str, rows: Sequence[dict[str, Any]], seeds: int) -> None:
         )
     print(f"worst attack with which the plain mean loses more than {COLLAPSE:g} points:")
     for share in sorted({row["fraction"] for row in rows}):
-        row = worst([row for row in rows if row["fraction"] == share], "defended")
-        if row:
+        most = worst([row for row in rows if row["fraction"] == share], "defended")
+        if most:
             aim = f"(aim: at most {ALLOWED[share]:g})"
-            print(f"{share:>6.0%}  {row['name']}: {lost(row, 'defended'):.2f} points lost {aim}")
+            print(f"{share:>6.0%}  {most['name']}: {lost(most, 'defended'):.2f} points lost {aim}")
 
 
 def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:

@@ -27,10 +27,10 @@ def train_falsely(name: str) -> None:
     attack, honest = (ATTACKS | WORK_ATTACKS)[name](), Worker.__init__
 
     def init(
-        worker: Worker, manifest: Manifest, task: Task, shard: Shard, trainer: Trainer, peer_id: str
+        self: Worker, manifest: Manifest, task: Task, shard: Shard, trainer: Trainer, peer_id: str
     ) -> None:
         crooked = CrookedTrainer(manifest, task, attack, others=[manifest.terms.creator])
-        honest(worker, manifest, task, shard, crooked, peer_id)
+        honest(self, manifest, task, shard, crooked, peer_id)
 
     Worker.__init__ = init  # type: ignore[method-assign]
 
@@ -39,9 +39,9 @@ def reduce_falsely() -> None:
     honest = Worker.reduce
 
     async def reduce(
-        worker: Worker, senders: Sequence[tuple[int, Sequence[bytes]]], owned: Sequence[int]
+        self: Worker, senders: Sequence[tuple[int, Sequence[bytes]]], owned: Sequence[int]
     ) -> list[bytes]:
-        reduced = await honest(worker, senders, owned)
+        reduced = await honest(self, senders, owned)
         return miscounted(reduced) if isinstance(owned, range) else reduced
 
     Worker.reduce = reduce  # type: ignore[method-assign]

@@ -41,7 +41,7 @@ class CrookedTrainer(Trainer):
     """
 
     def __init__(self, manifest: Manifest, task: Task, attack: Attack, others: Sequence[str] = ()) -> None:
-        super().__init__(manifest, CrookedTask(task, attack))  # type: ignore[arg-type]
+        super().__init__(manifest, CrookedTask(task, attack))
         self._honest_task, self._attack, self._others = task, attack, others
 
     def twin(self) -> Trainer:

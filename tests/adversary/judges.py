@@ -23,15 +23,15 @@ def _made_up(trial: Trial) -> Replayed:
     return Replayed(trial.target.id, bytes(32), digest("made up", trial.target.id), exact=True)
 
 
-def _always(auditor: Auditor, outcome: Outcome) -> None:
+def _always(auditor: Auditor, wanted: Outcome) -> None:
     honest = auditor._say
 
     def say(
-        trial: Trial, _: Outcome, distance: int | None = None, segment: int | None = None
+        trial: Trial, outcome: Outcome, distance: int | None = None, segment: int | None = None
     ) -> list[NodeEffect]:
-        if outcome == "pass" and isinstance(trial.target.body, Commitment):
+        if wanted == "pass" and isinstance(trial.target.body, Commitment):
             auditor._roots.setdefault(trial.target.id, _made_up(trial))
-        return honest(trial, outcome, distance, segment if outcome == "fail" else None)
+        return honest(trial, wanted, distance, segment if wanted == "fail" else None)
 
     auditor._say = say  # type: ignore[method-assign]
 

@@ -23,6 +23,7 @@ from training.data import pack_arrays, split_by_label
 from training.inner import LocalWork, Trainer
 from training.partition import partition
 from training.rehearsal import rehearse
+from training.state import State
 from training.tasks import Shard
 from training.tasks.digits import LABELS, Digits, public_split
 from validation.plausibility import Look, Suspicions, look, oddities
@@ -68,7 +69,7 @@ def _echo(share: float) -> Falsify:
 
 def _together(attack: InnerProduct | LittleIsEnough) -> Falsify:
     return lambda me, work, false, last_U: attack(
-        [done.update_U for peer, done in work.items() if peer not in false]
+        work[me].update_U, [done.update_U for peer, done in work.items() if peer not in false]
     )
 
 
@@ -157,7 +158,7 @@ def watch(
     seen = Seen(false, [trainer.evaluate(state, shards[peers[0]]).loss])
     last_U: Vector | None = None
 
-    def tamper(work: dict[str, LocalWork]) -> dict[str, LocalWork]:
+    def tamper(_: State, work: dict[str, LocalWork]) -> dict[str, LocalWork]:
         sent = {peer: FALSE[attack](peer, work, false, last_U) for peer in false}
         return {peer: replace(done, update_U=sent.get(peer, done.update_U)) for peer, done in work.items()}
 

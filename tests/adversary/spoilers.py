@@ -29,15 +29,15 @@ def beside(work: Callable[[Session], object]) -> None:
     """Let something run beside an honest node's work."""
     honest = Session._keep_reporting
 
-    async def both(session: Session) -> None:
-        await asyncio.gather(honest(session), work(session))  # type: ignore[call-overload]
+    async def both(self: Session) -> None:
+        await asyncio.gather(honest(self), work(self))  # type: ignore[call-overload]
 
     Session._keep_reporting = both  # type: ignore[method-assign]
 
 
 def serve_what_was_made() -> None:
     honest = Standing.record
-    Standing.record = lambda standing, id_: made.get(id_) or honest(standing, id_)  # type: ignore[method-assign]
+    Standing.record = lambda self, id_: made.get(id_) or honest(self, id_)  # type: ignore[method-assign]
 
 
 async def forge(session: Session) -> None:
@@ -66,9 +66,9 @@ def richer(wire: bytes) -> bytes:
     return canonical([kind, signer, {**body, **more}, signature])
 
 
-async def show_forged_rounds(gaps: Gaps, peer: str, question: bytes) -> bytes:
+async def show_forged_rounds(self: Gaps, peer: str, question: bytes) -> bytes:
     """Whoever was away is shown rounds in which somebody has done more."""
-    wires = parse_canonical(gaps._standing.answer_rounds(question, peer), 2**18)
+    wires = parse_canonical(self._standing.answer_rounds(question, peer), 2**18)
     steps = [parse_canonical(wire, 2**18) for wire in wires]
     return canonical([canonical([head, [richer(one) for one in work], done]) for head, work, done in steps])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from dhtnode.amendments import Amendment
@@ -56,9 +57,12 @@ class Floor:
     def ask(self, other: Node) -> None:
         """Hear from a neighbour what this node lacks."""
         world = self._node.world
+
+        def arrive(record: Signed[Body]) -> None:
+            self._node.floor.take(record)  # that of its life by then
+
         for wire in other.floor.assembly.records(other.floor._head).values():
-            record = world.opened(wire)
-            world.send(other, self._node, lambda record=record: self._node.floor.take(record))  # type: ignore[misc]
+            world.send(other, self._node, partial(arrive, world.opened(wire)))
 
     def fetch(self, head: Head) -> None:
         """Get what a head names from whoever has it."""

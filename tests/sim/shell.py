@@ -32,7 +32,6 @@ from training.events import (
     AskPeer,
     Blame,
     CannotFollow,
-    Effect,
     FetchResult,
     FetchState,
     Finished,
@@ -160,7 +159,7 @@ class Node:
         """Where the world keeps ledgers."""
         self.fuse: int | None = None
         """Effects until a crash that nobody sees coming."""
-        self.twist: Callable[[Effect], list[Effect]] = lambda effect: [effect]
+        self.twist: Callable[[NodeEffect], list[NodeEffect]] = lambda effect: [effect]
         """What a dishonest or broken node does instead of an effect."""
         self.cheat: Callable[[Vector], Vector] = lambda update: update
         """What it commits to instead of what its training gave."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable
+from functools import partial
 
 from tests.sim.shell import Node
 from tests.sim.world import NEVER_S, Weather, World
@@ -50,7 +51,7 @@ class Storm:
         world, rng = self.world, self.rng
         for node in world.nodes:
             begin_s = rng.uniform(5, STORM_S) if node.index in self.late else 0.0
-            world.schedule(begin_s, lambda node=node: self._start(node))  # type: ignore[misc]
+            world.schedule(begin_s, partial(self._start, node))
         for fault, most in self._faults():
             for _ in range(rng.randrange(most)):
                 world.schedule(rng.uniform(0, STORM_S), fault)

@@ -7,8 +7,8 @@ import pytest
 from tests.sim.shell import Node
 from tests.sim.test_kill import announces
 from tests.sim.world import Weather, World
-from training.events import Effect
 from training.round import Phase
+from validation.events import NodeEffect
 
 STALL_S = 10.0
 SEEDS = range(6)
@@ -148,7 +148,7 @@ def test_alone_and_killed_between_announcing_and_using_a_result(seed: int) -> No
     world = World(seed, 1, rounds=6)
     node = world.nodes[0]
 
-    def twist(effect: Effect) -> list[Effect]:
+    def twist(effect: NodeEffect) -> list[NodeEffect]:
         if announces(effect) and node.number >= 2:
             node.fuse = 1
             node.twist = lambda effect: [effect]
@@ -169,7 +169,7 @@ def test_the_only_reducer_comes_back_without_the_bytes_it_announced(seed: int) -
         node.bandwidth = 0
     reducer = world.nodes[0]
 
-    def twist(effect: Effect) -> list[Effect]:
+    def twist(effect: NodeEffect) -> list[NodeEffect]:
         if announces(effect) and reducer.number >= 2:
             reducer.fuse = 1
             reducer.twist = lambda effect: [effect]

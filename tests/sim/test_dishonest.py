@@ -16,7 +16,7 @@ from tests.sim.shell import Node
 from tests.sim.world import World
 from training.chain import Certificate
 from training.contribution import Contribution
-from training.events import Effect, HeadOffered, Publish
+from training.events import HeadOffered, Publish
 from training.messages import (
     Commitment,
     Head,
@@ -30,6 +30,7 @@ from training.messages import (
 )
 from training.round import Phase
 from training.state import State
+from validation.events import NodeEffect
 
 SEEDS = range(4)
 ROUNDS = 8
@@ -54,7 +55,7 @@ def forged(liar: Node, record: Signed[Any], **changes: Any) -> Signed[Body]:
 def says(liar: Node, kind: type[Body], instead: Callable[[Signed[Any]], list[Signed[Body]]]) -> None:
     """From now on the liar publishes something else: the first to one half, the last to the other."""
 
-    def twist(effect: Effect) -> list[Effect]:
+    def twist(effect: NodeEffect) -> list[NodeEffect]:
         if not (isinstance(effect, Publish) and isinstance(effect.record.body, kind)):
             return [effect]
         records = instead(effect.record)

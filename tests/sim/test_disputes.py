@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import msgspec
@@ -103,19 +104,19 @@ def _no_state(opened: Opened) -> Opened:
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("opened", [_other_list, _short_list], ids=["other-list", "short-list"])
-def test_who_opens_another_list_is_replayed_as_a_whole(opened: object, seed: int) -> None:
+def test_who_opens_another_list_is_replayed_as_a_whole(opened: Callable[[Opened], Opened], seed: int) -> None:
     world, liar, honest = quarrel(seed, detour=4)
-    liar.opened = opened  # type: ignore[assignment]
+    liar.opened = opened
     assert set(named(verdict_on(world, liar, honest, "work"))) == {None}
     assert world.witness.blames[liar.peer_id, "bad-opening"] > 0
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("opened", [_other_state, _no_state], ids=["other-state", "no-state"])
-def test_who_opens_another_state_gains_nothing(opened: object, seed: int) -> None:
+def test_who_opens_another_state_gains_nothing(opened: Callable[[Opened], Opened], seed: int) -> None:
     """The list is the true one, so all can name the segment: those who can't begin there begin at 0."""
     world, liar, honest = quarrel(seed, detour=4)
-    liar.opened = opened  # type: ignore[assignment]
+    liar.opened = opened
     case = verdict_on(world, liar, honest, "work")
     assert set(named(case)) == {1}
     assert min(again(honest, case)) >= STEPS

@@ -6,9 +6,10 @@ import pytest
 
 from tests.sim.shell import Node
 from tests.sim.world import World
-from training.events import Applied, Effect, Event, Publish
+from training.events import Applied, Publish
 from training.messages import Commitment, Leave
 from training.round import Phase
+from validation.events import NodeEffect, NodeEvent
 
 SEEDS = range(5)
 
@@ -65,7 +66,7 @@ def test_a_slow_node_does_fewer_steps_and_is_in_the_rosters(seed: int) -> None:
     steps: dict[int, list[int]] = {node.index: [] for node in world.nodes}
     for node in world.nodes:
 
-        def twist(effect: Effect, node: Node = node) -> list[Effect]:
+        def twist(effect: NodeEffect, node: Node = node) -> list[NodeEffect]:
             if isinstance(effect, Publish) and isinstance(effect.record.body, Commitment):
                 steps[node.index].append(effect.record.body.steps)
             return [effect]
@@ -116,7 +117,7 @@ def test_a_node_that_cannot_count_takes_the_others_word_for_the_state(seed: int)
     broken = world.nodes[seed % 4]
     hand_over = broken.on
 
-    def on(event: Event) -> None:
+    def on(event: NodeEvent) -> None:
         hand_over(Applied(event.base, event.results, bytes(32)) if isinstance(event, Applied) else event)
 
     broken.on = on  # type: ignore[method-assign]

@@ -8,9 +8,10 @@ import pytest
 
 from tests.sim.shell import Node
 from tests.sim.world import World
-from training.events import Effect, Publish, SendPart
+from training.events import Publish, SendPart
 from training.messages import Result
 from training.round import Phase
+from validation.events import NodeEffect
 
 PHASES = [Phase.TRAIN, Phase.COMMIT, Phase.ROSTER, Phase.REDUCE, Phase.CLOSE]
 
@@ -79,10 +80,10 @@ def test_killed_in(phase: Phase, role: str, seed: int) -> None:
     check_recovery(world, victim, before)
 
 
-def dies_at(node: Node, last: Callable[[Effect], bool], after: bool) -> None:
+def dies_at(node: Node, last: Callable[[NodeEffect], bool], after: bool) -> None:
     """Kill a node at its first effect of a kind, done or not."""
 
-    def twist(effect: Effect) -> list[Effect]:
+    def twist(effect: NodeEffect) -> list[NodeEffect]:
         if last(effect):
             node.fuse = 1 if after else 0
             node.twist = lambda effect: [effect]
@@ -91,7 +92,7 @@ def dies_at(node: Node, last: Callable[[Effect], bool], after: bool) -> None:
     node.twist = twist
 
 
-def announces(effect: Effect) -> bool:
+def announces(effect: NodeEffect) -> bool:
     return isinstance(effect, Publish) and isinstance(effect.record.body, Result)
 
 
@@ -101,7 +102,7 @@ def test_reducer_dies_after_announcing_what_nobody_has_fetched(seed: int) -> Non
     victim = world.nodes[seed]
     before = max(world.numbers())
 
-    def twist(effect: Effect) -> list[Effect]:
+    def twist(effect: NodeEffect) -> list[NodeEffect]:
         if announces(effect) and victim.number >= before:
             world.broadcast(victim, effect.record.wire)  # type: ignore[union-attr]
             victim.twist = lambda effect: [effect]

@@ -22,7 +22,7 @@ from rewards.ledger import Ledger, rules_of
 from rewards.ownership import ownership, verify
 from rewards.snapshot import balances_digest
 from tests.adversary.attacks import RightNorm
-from tests.sim.shell import SIZES, SWARM, WIRE
+from tests.sim.model import SIZES, SWARM, WIRE
 from tests.sim.witness import Witness
 from tests.sim.world import World
 from training.chain import Certificate

@@ -7,6 +7,7 @@ votes as they are.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -72,11 +73,15 @@ def test_members_come_and_crash_and_no_round_waits_for_an_opinion(seed: int) -> 
         node.start(founder=node.index == 0)
     world.run_until(lambda: world.all_at(20, early), 1_000)
     late.start()
+
+    def reached(number: int) -> bool:
+        return max(world.numbers()) >= number
+
     for number in range(30, 90, 20):
-        world.run_until(lambda number=number: max(world.numbers()) >= number, 1_000)  # type: ignore[misc]
+        world.run_until(partial(reached, number), 1_000)
         victim = early[number // 20 % len(early)]
         victim.crash(lose_newest=True)
-        world.run_until(lambda number=number: max(world.numbers()) >= number + 3, 1_000)  # type: ignore[misc]
+        world.run_until(partial(reached, number + 3), 1_000)
         victim.start()
         if number == 70:
             later.start()
@@ -127,7 +132,7 @@ class Flood:
         assert halves(world, members)[-1] == WHOLE * len(members)
         self._start(self.sybils)
         for number in range(first + 1, first + 1 + self.ROUNDS):
-            world.run_until(lambda number=number: world.all_at(number, self.honest), 500)  # type: ignore[misc]
+            world.run_until(partial(world.all_at, number, self.honest), 500)
             self.influence = max(self.influence, *map(self._gained, self.honest))
         return world
 
@@ -212,12 +217,13 @@ def test_a_ban_ends_and_the_next_one_is_twice_as_long(seed: int) -> None:
     cheat.twist = watched
     world.start()
     lengths = []
+
+    def banned_by_all(times: int) -> bool:
+        return all(table(node).bans(cheat.peer_id)[0] == times for node in honest)
+
     for number in (1, 2):
         cheat.cheat = SignFlip()
-        world.run_until(
-            lambda number=number: all(table(node).bans(cheat.peer_id)[0] == number for node in honest),  # type: ignore[misc]
-            2_000,
-        )
+        world.run_until(partial(banned_by_all, number), 2_000)
         cheat.cheat = lambda update: update
         out = len(rounds(world))
         world.run_until(lambda: cheat.peer_id not in rounds(world)[-1].members, 500)

@@ -13,7 +13,7 @@ import heapq
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-records.verify = lru_cache(maxsize=2**14)(records.verify)
+records.verify = lru_cache(maxsize=2**14)(records.verify)  # type: ignore[attr-defined]
 """Signatures are checked as everywhere, but each once for all nodes of a process."""
 
 NEVER_S = 86_400.0
@@ -214,7 +214,7 @@ class World:
         event = RecordArrived(self.opened(wire), source.peer_id)
         for node in self.nodes if to is None else to:
             if node is not source:
-                self.send(source, node, lambda node=node: node.on(event))  # type: ignore[misc]
+                self.send(source, node, partial(node.on, event))
 
     def opened(self, wire: bytes) -> Signed[Body]:
         """Verified once for all nodes: the check itself is tested elsewhere."""

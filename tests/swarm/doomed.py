@@ -27,12 +27,12 @@ def in_that_phase(member: Member) -> bool:
     )
 
 
-def perform_all_and_die(driver: Driver[Any, Any], effects: list[Any]) -> None:
+def perform_all_and_die(self: Driver[Any, Any], effects: list[Any]) -> None:
     for effect in effects:
-        perform_all(driver, [effect])
+        perform_all(self, [effect])
         if type(effect).__name__ == where:
             os.kill(os.getpid(), signal.SIGKILL)
-    if in_that_phase(driver._core.member):  # type: ignore[attr-defined]
+    if in_that_phase(self._core.member):  # type: ignore[attr-defined]
         os.kill(os.getpid(), signal.SIGKILL)
 
 

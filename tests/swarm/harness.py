@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -166,10 +167,16 @@ class Swarm:
             time.sleep(POLL_S)
         return result
 
+    def until_each(self, names: Iterable[str], what: str, condition: Callable[[str], object]) -> None:
+        """Wait until the condition holds for each of these nodes, one after the other."""
+        for name in names:
+            self.until(f"{name} {what}", partial(condition, name))
+
     def until_round(self, number: int, *names: str) -> None:
         """Wait until these nodes (all by default) have closed the rounds before `number`."""
-        for name in names or tuple(self.nodes):
-            self.until(f"{name} is in round {number}", lambda name=name: self.round_of(name) >= number)
+        self.until_each(
+            names or tuple(self.nodes), f"is in round {number}", lambda name: self.round_of(name) >= number
+        )
 
     def go_on(self, *names: str, rounds: int = 2) -> int:
         """Wait until these nodes have closed some more rounds; the number they have all reached."""
@@ -180,11 +187,11 @@ class Swarm:
     def until_members(self, *names: str) -> None:
         """Wait until just these nodes make up the roster, as each of them sees it."""
         peers = {self.reachable(name).peer_id for name in names}
-        for name in names:
-            self.until(
-                f"{name} sees {names} in the roster",
-                lambda name=name: (status := self.status(name)) and set(status.round.roster) == peers,
-            )
+        self.until_each(
+            names,
+            f"sees {names} in the roster",
+            lambda name: (status := self.status(name)) and set(status.round.roster) == peers,
+        )
 
     def ended(self, name: str) -> int:
         """Wait until a node's process has ended; its exit code."""

@@ -16,11 +16,12 @@ from dhtnode.app.effects import Performer
 from dhtnode.cli import main
 from dhtnode.records import Signed
 from training.contribution import Contribution, result_root
-from training.events import Effect, Plan, Train, Work
+from training.events import Plan, Train, Work
 from training.exchange import Exchange
 from training.gathering import Gathering
 from training.messages import Commitment
 from training.worker import Worker
+from validation.events import NodeEffect
 
 NAN, INFINITE = np.float32(np.nan).tobytes(), np.float32(np.inf).tobytes()
 ZERO = bytes(4)
@@ -42,7 +43,7 @@ def spoil(chunks: Any, first: bytes) -> list[bytes]:
     return [first + chunk[len(first) :] for chunk in chunks]
 
 
-def note_round(self: Performer, effect: Effect) -> None:
+def note_round(self: Performer, effect: NodeEffect) -> None:
     global offence
     if isinstance(effect, Train):
         number = effect.head.number
@@ -69,7 +70,7 @@ def claim_too_much(self: Gathering, work: Work, now_s: float) -> Signed[Commitme
     return commit(self, replace(work, weight=1000 * work.weight) if offence == "greedy" else work, now_s)
 
 
-async def announce_nonsense(self: Worker, senders: Sequence[Sender], owned: range) -> list[bytes]:
+async def announce_nonsense(self: Worker, senders: Sequence[Sender], owned: Sequence[int]) -> list[bytes]:
     numbers = [
         (weight, spoil(chunks, ZERO) if chunks[0][:4] in (NAN, INFINITE) else chunks)
         for weight, chunks in senders

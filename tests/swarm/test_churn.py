@@ -136,7 +136,7 @@ def test_the_last_node_goes_on_alone_and_says_so(make_swarm: MakeSwarm) -> None:
     swarm.until_round(2)
     swarm.kill("a")
     swarm.kill("b")
-    alone = swarm.until("c is on a branch", lambda: (status := swarm.status("c")) and status.branch)
+    alone = swarm.until("c is on a branch", lambda: status.branch if (status := swarm.status("c")) else None)
     swarm.go_on("c", rounds=3)
     status = swarm.reachable("c")
     assert status.branch is not None

@@ -81,18 +81,15 @@ def test_members_change_the_constants_together_and_who_comes_later_follows(make_
     effect = swarm.round_of("a") + AHEAD
     changes = json.dumps({"inner.batch_size": "4", "inner.options.lr": "0.002"})
     name = asked(swarm, "a", "propose", changes=changes, effect=str(effect), why="calmer")
-    for node in "bc":
-        swarm.until(f"{node} has heard of it", lambda node=node: bool(listed(swarm, node)))
+    swarm.until_each("bc", "has heard of it", lambda node: listed(swarm, node))
     asked(swarm, "c", "vote", proposal=name[:12], choice="no")
     asked(swarm, "b", "vote", proposal=name[:12], choice="yes")
 
     # It is adopted, and holds from the round that it names
 
-    def adopted(node: str) -> bool:
-        return listed(swarm, node)[0]["state"] != "open"
-
-    for node in NAMES:
-        swarm.until(f"{node} knows that it is adopted", lambda node=node: adopted(node))
+    swarm.until_each(
+        NAMES, "knows that it is adopted", lambda node: listed(swarm, node)[0]["state"] != "open"
+    )
     swarm.until_round(effect + 1, *NAMES)
     swarm.start("d")
     swarm.until_members(*NAMES, "d")
@@ -167,8 +164,8 @@ def test_a_node_that_can_not_follow_is_told_why_it_is_out(make_swarm: MakeSwarm)
     effect = swarm.round_of("a") + AHEAD
     changes = json.dumps({"inner.batch_size": "4"})
     name = asked(swarm, "a", "propose", changes=changes, effect=str(effect), why="")
+    swarm.until_each("bc", "has heard of it", lambda node: listed(swarm, node))
     for node in "bc":
-        swarm.until(f"{node} has heard of it", lambda node=node: bool(listed(swarm, node)))
         asked(swarm, node, "vote", proposal=name, choice="yes")
     code = swarm.ended("old")
     told = swarm.nodes["old"].output.read_text()

@@ -51,11 +51,11 @@ def test_a_cheat_is_out_and_anybody_can_check_why(
         swarm.start(name)
     swarm.start("x", command=cheating(attack))
     cheat = swarm.reachable("x").peer_id
-    for name in HONEST:
-        swarm.until(
-            f"{name} puts the cheat out",
-            lambda name=name: (status := swarm.status(name)) and cheat in status.audits.excluded,
-        )
+    swarm.until_each(
+        HONEST,
+        "puts the cheat out",
+        lambda name: (status := swarm.status(name)) and cheat in status.audits.excluded,
+    )
     swarm.until_members(*HONEST)
     swarm.go_on(*HONEST)
     swarm.assert_identical(*HONEST)
@@ -107,11 +107,11 @@ def test_members_with_other_processors_audit_each_other(make_swarm: MakeSwarm) -
         swarm.start(name, command=old_processor())
     swarm.start("x", command=old_processor(*cheating("sign-flip")))
     cheat = swarm.reachable("x").peer_id
-    for name in HONEST:
-        swarm.until(
-            f"{name} puts the cheat out",
-            lambda name=name: (status := swarm.status(name)) and cheat in status.audits.excluded,
-        )
+    swarm.until_each(
+        HONEST,
+        "puts the cheat out",
+        lambda name: (status := swarm.status(name)) and cheat in status.audits.excluded,
+    )
     swarm.until_members(*HONEST)
     others = {swarm.reachable(name).peer_id for name in "cd"}
 

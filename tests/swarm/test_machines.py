@@ -13,6 +13,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -70,13 +71,9 @@ def test_three_machines_train_together(
         )
 
     peers = {name: Home(home).identity().peer_id for name, home in homes.items()}
-    for name, home in homes.items():
-        until(
-            f"{name} trains with the two others", lambda home=home: roster(home) == set(peers.values()), homes
-        )
+    until_each("trains with the two others", lambda home: roster(home) == set(peers.values()), homes)
     goal = max(round_of(home) for home in homes.values()) + 3
-    for name, home in homes.items():
-        until(f"{name} is in round {goal}", lambda home=home: round_of(home) >= goal, homes)
+    until_each(f"is in round {goal}", lambda home: round_of(home) >= goal, homes)
 
     seen = {name: digests(home) for name, home in homes.items()}
     shared = set.intersection(*(set(rounds) for rounds in seen.values()))
@@ -121,6 +118,12 @@ def digests(home: Path) -> dict[int, str]:
     """State digest of each round that the node has seen the end of."""
     with Store.open_reader(Home(home).store_path) as store:
         return {summary.round_no: summary.state_digest for summary in store.rounds()}
+
+
+def until_each(what: str, condition: Callable[[Path], bool], homes: dict[str, Path]) -> None:
+    """Wait until the condition holds for each home, one after the other."""
+    for name, home in homes.items():
+        until(f"{name} {what}", partial(condition, home), homes)
 
 
 def until(what: str, condition: Callable[[], bool], homes: dict[str, Path]) -> None:

@@ -34,10 +34,9 @@ def test_forged_and_repeated_records_change_nobodys_balance(make_swarm: MakeSwar
         swarm.start(name)
     swarm.start("x", command=cheating("forger"))
     forger = swarm.reachable("x").peer_id
-    for name in HONEST:
-        swarm.until(
-            f"{name} has caught the forger", lambda name=name: "bad-signature" in counted(swarm, name, forger)
-        )
+    swarm.until_each(
+        HONEST, "has caught the forger", lambda name: "bad-signature" in counted(swarm, name, forger)
+    )
     swarm.until_members(*HONEST, "x")
     swarm.go_on(*HONEST)
     swarm.kill("c")
@@ -72,8 +71,7 @@ def test_a_flood_of_useless_records_leaves_memory_as_it_was(make_swarm: MakeSwar
     swarm.go_on(*HONEST, rounds=ROUNDS)
     before = {name: resident(swarm, name) for name in HONEST}
     (swarm.folder / "x" / "flood").touch()
-    for name in HONEST:
-        swarm.until(f"{name} is flooded", lambda name=name: "flood" in counted(swarm, name, flooder))
+    swarm.until_each(HONEST, "is flooded", lambda name: "flood" in counted(swarm, name, flooder))
     swarm.go_on(*HONEST, rounds=ROUNDS)
     grown = {name: resident(swarm, name) - before[name] for name in HONEST}
     assert max(grown.values()) < GROWTH, grown

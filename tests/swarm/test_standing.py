@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from dhtnode.errors import Exit
 from dhtnode.home import Home
@@ -40,7 +41,7 @@ def ledger(swarm: Swarm, name: str, epoch: int = 0) -> tuple[bytes, list[Balance
         return book.root(epoch), folded.balances((epoch + 1) * EPOCH)
 
 
-def damaged(file: Path, change: Callable[[dict[str, object]], object]) -> Path:
+def damaged(file: Path, change: Callable[[dict[str, Any]], object]) -> Path:
     document = json.loads(file.read_text())
     change(document)
     other = file.with_name("damaged.json")

@@ -42,15 +42,14 @@ def test_members_earn_votes_and_a_newcomer_has_none_on_probation(make_swarm: Mak
     for name in EARLY:
         swarm.start(name)
     early = {swarm.reachable(name).peer_id for name in EARLY}
-    for name in EARLY:
-        swarm.until(
-            f"{name} sees a vote for each of the first members",
-            lambda name=name: all(vote(swarm.status(name), peer) for peer in early),
-        )
+    swarm.until_each(
+        EARLY,
+        "sees a vote for each of the first members",
+        lambda name: all(vote(swarm.status(name), peer) for peer in early),
+    )
     swarm.start("d")
     late = swarm.reachable("d").peer_id
-    for name in "abcd":
-        swarm.until(f"{name} sees a vote for d", lambda name=name: vote(swarm.status(name), late))
+    swarm.until_each("abcd", "sees a vote for d", lambda name: vote(swarm.status(name), late))
 
     seen = {name: heads(swarm, name) for name in "abcd"}
     for number, head in seen["d"].items():

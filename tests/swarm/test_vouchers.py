@@ -41,8 +41,7 @@ def test_a_newcomer_is_let_in_by_a_members_word(make_swarm: MakeSwarm) -> None:
     answering = swarm.reachable("a").peer_id
     swarm.start("d", command=PENNILESS)
     late = swarm.reachable("d").peer_id
-    for name in EARLY:
-        swarm.until(f"{name} sees a whole vote", lambda name=name: vote(swarm.status(name), answering) == 1)
+    swarm.until_each(EARLY, "sees a whole vote", lambda name: vote(swarm.status(name), answering) == 1)
     assert all(late not in swarm.reachable(name).round.roster for name in EARLY)
     swarm.until("d looks for a proof of work", lambda: "finding its proof of work" in reason(swarm, "d"))
 
@@ -60,12 +59,12 @@ def test_a_newcomer_is_let_in_by_a_members_word(make_swarm: MakeSwarm) -> None:
     assert again.returncode == Exit.FAILED
     assert f"{answering} answers for it already" in again.stderr or "needs nobody's word" in again.stderr
 
-    for name in EARLY:
-        swarm.until(f"{name} sees a vote for d", lambda name=name: vote(swarm.status(name), late))
-        swarm.until(
-            f"{name} sees that d has served its probation",
-            lambda name=name: (status := swarm.status(name)) and not status.reputation.vouchers,
-        )
+    swarm.until_each(EARLY, "sees a vote for d", lambda name: vote(swarm.status(name), late))
+    swarm.until_each(
+        EARLY,
+        "sees that d has served its probation",
+        lambda name: (status := swarm.status(name)) and not status.reputation.vouchers,
+    )
     for name in "abcd":
         assert not swarm.reachable(name).rejected
     swarm.assert_identical()

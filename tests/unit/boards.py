@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from dhtnode.app.bulletin import BULLETIN, MAX_BYTES, Bulletin
+from dhtnode.app.bulletin import BULLETIN, MAX_BYTES, Board, Bulletin
 from dhtnode.app.governing import Governing
 from dhtnode.app.shards import Shards
 from dhtnode.app.standing import Standing
@@ -103,7 +103,7 @@ class Home:
         self.governing = Governing(me, self.in_force, self.standing.vested_before, lambda: self.head)
         self.shards = Shards(store, me, SWARM, DATA, CONTENT, self.standing, lambda: self.head)
         network: Any = End(wire, me.peer_id)
-        boards = [self.governing, self.shards]
+        boards: list[Board] = [self.governing, self.shards]
         self.bulletin = Bulletin(network, store, me, SWARM, self._blame, boards)
         self.governing.restore(self.bulletin)
         self.shards.restore(self.bulletin)

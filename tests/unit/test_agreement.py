@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from dhtnode.digest import digest
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
-from dhtnode.records import Body, Signed, sign
+from dhtnode.records import B, Body, Signed, sign
 from tests.unit.parties import SWARM, ids, people
 from training.agreement import Agreement, Instance
 from training.messages import Promise, Proposal, Vote, value_digest
@@ -31,6 +31,11 @@ PATIENCE_S = 1.0
 
 def agreement(me: Identity, electors: tuple[str, ...], now_s: float = 0.0) -> Agreement:
     return Agreement(INSTANCE, electors, me, SWARM, now_s + PATIENCE_S, PATIENCE_S)
+
+
+def bodies(kind: type[B], records: list[Signed[Body]]) -> list[B]:
+    """Of the records of one kind."""
+    return [record.body for record in records if isinstance(record.body, kind)]
 
 
 def proposal(
@@ -160,7 +165,12 @@ def test_long_random_schedules(seed: int) -> None:
     rng = random.Random(seed)  # noqa: S311  repeatable
     council = Council(rng.choice([3, 4, 5, 7]))
     kinds = ["wait"] * 2 + ["deliver"] * 10 + ["lose"] * 3 + ["crash"]
-    arguments = {"wait": [0.0, 1.1, 3.0, 40.0], "deliver": [True, False], "lose": [None], "crash": [None]}
+    arguments: dict[str, list[Any]] = {
+        "wait": [0.0, 1.1, 3.0, 40.0],
+        "deliver": [True, False],
+        "lose": [None],
+        "crash": [None],
+    }
     acts = [(kind, rng.randrange(1000), rng.choice(arguments[kind])) for kind in rng.choices(kinds, k=300)]
     play(council, acts)
     council.come_together()
@@ -194,9 +204,9 @@ def test_a_value_that_was_voted_for_is_proposed_again() -> None:
     for record in promised:
         b.core.on_record(record)
         c.core.on_record(record)
-    proposed = [record for record in b.advance() if isinstance(record.body, Proposal)]
-    assert [record.body.view for record in proposed] == [1]
-    assert proposed[0].body.value == first[0].body.value  # type: ignore[attr-defined]
+    (opening,), (proposed,) = bodies(Proposal, first[:1]), bodies(Proposal, b.advance())
+    assert proposed.view == 1
+    assert proposed.value == opening.value
 
 
 @pytest.mark.parametrize("size", [2, 3, 4, 5])
@@ -239,8 +249,7 @@ def test_a_new_leader_is_free_if_nobody_had_voted() -> None:
         node.now_s = 2.0
     for record in b.advance() + c.advance():
         b.core.on_record(record)
-    proposed = [record for record in b.advance() if isinstance(record.body, Proposal)]
-    assert proposed[0].body.value.endswith(b.identity.peer_id.encode())
+    assert bodies(Proposal, b.advance())[0].value.endswith(b.identity.peer_id.encode())
 
 
 class TestOpinions:
@@ -346,7 +355,7 @@ def test_who_is_no_elector_follows_without_a_voice() -> None:
     leader = Elector(electors[0], ids(electors))
     for record in leader.advance():
         stranger.core.on_record(record)
-    stranger.core.on_record(vote(electors[1], 0, leader.disk[0].body.value))  # type: ignore[attr-defined]
+    stranger.core.on_record(vote(electors[1], 0, bodies(Proposal, leader.disk[:1])[0].value))
     stranger.now_s = 100.0
     assert stranger.advance() == []
     assert stranger.core.decision is not None
@@ -404,8 +413,8 @@ def test_a_restart_still_tells_of_its_vote() -> None:
     node.advance()
     node.restart()
     node.now_s = 5.0
-    (said,) = [record for record in node.advance() if isinstance(record.body, Promise)]
-    assert (said.body.voted_view, said.body.voted) == (0, value_digest(b"value"))
+    (said,) = bodies(Promise, node.advance())
+    assert (said.voted_view, said.voted) == (0, value_digest(b"value"))
 
 
 # Liars
@@ -528,7 +537,7 @@ def test_own_records_name_their_instance(step: Literal["roster", "close"]) -> No
     me = people(1)[0]
     core = Agreement(Instance(9, BASE, step), (me.peer_id,), me, SWARM, 1.0, 1.0)
     said = core.advance(0.0, lambda: b"value", lambda value: True)
-    assert [(record.body.round, record.body.base, record.body.step) for record in said] == [
-        (9, BASE, step)
-    ] * 2  # type: ignore[attr-defined]
+    (proposed,), (voted,) = bodies(Proposal, said), bodies(Vote, said)
+    assert len(said) == 2
+    assert {(body.round, body.base, body.step) for body in (proposed, voted)} == {(9, BASE, step)}
     assert core.decision is not None

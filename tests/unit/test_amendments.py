@@ -5,14 +5,22 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from dhtnode.amendments import AMENDABLE, MAX_CHANGES, Amendment, Setting, amend, changes_fault
+from dhtnode.amendments import (
+    AMENDABLE,
+    MAX_AMENDMENTS,
+    MAX_CHANGES,
+    Amendment,
+    Setting,
+    amend,
+    changes_fault,
+)
 from dhtnode.digest import digest
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.manifest import OuterSection, terms_digest
 from dhtnode.records import Body, Signed, open_record, sign
 from dhtnode.reward import RewardSection
 from tests.unit.parties import SWARM, person, terms
-from training.in_force import MAX_AMENDMENTS, TermsInForce
+from training.in_force import TermsInForce
 
 TERMS = msgspec.structs.replace(terms(), outer=OuterSection(), reward=RewardSection(epoch_rounds=4))
 TABLE = msgspec.to_builtins(TERMS)

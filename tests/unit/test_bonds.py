@@ -12,7 +12,7 @@ import pytest
 from dhtnode.app.standing import Standing
 from dhtnode.identity import Identity
 from dhtnode.manifest import Terms
-from dhtnode.records import Signed, sign
+from dhtnode.records import Body, Signed, sign
 from dhtnode.reputation import ReputationSection
 from dhtnode.reward import RewardSection
 from dhtnode.store import Store
@@ -68,7 +68,7 @@ def false_in(round_no: int) -> Case:
     return majority_case(closed.certificate, work, [said(judge, closed.certificate, work) for judge in FIRST])
 
 
-def said(judge: Identity, certificate: Certificate, work: Signed[object]) -> Signed[Verdict]:
+def said(judge: Identity, certificate: Certificate, work: Signed[Body]) -> Signed[Verdict]:
     verdict = Verdict(
         round=certificate.head.number - 1,
         base=certificate.id,
@@ -156,7 +156,7 @@ def test_a_newcomers_fault_on_probation_burns_the_bond(stores: list[Store]) -> N
 
 
 def test_all_have_one_ledger_whatever_came_first(stores: list[Store]) -> None:
-    heard = [voucher(), voucher(OTHER, 2), false_in(4)]
+    heard: list[Signed[Voucher] | Case] = [voucher(), voucher(OTHER, 2), false_in(4)]
     nodes = [
         Node(store).go(*HISTORY[:6]).hear(*order)
         for store, order in zip(stores, permutations(heard), strict=True)

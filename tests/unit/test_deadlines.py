@@ -24,11 +24,9 @@ def deadline(
 
 def test_the_first_deadline_holds_until_something_was_learned() -> None:
     learned = deadline()
-    assert learned.limit_s == 60.0
-    assert not learned.learned
+    assert (learned.limit_s, learned.learned) == (60.0, False)
     learned.learn(3.0)
-    assert learned.learned
-    assert learned.limit_s == 6.0
+    assert (learned.limit_s, learned.learned) == (6.0, True)
 
 
 def test_a_high_quantile_times_the_slack() -> None:
@@ -124,8 +122,7 @@ def test_each_phase_has_a_deadline_of_its_own() -> None:
 def test_who_was_late_trains_less_until_it_is_in_time() -> None:
     pace = Pace(RoundSection(slack=2.0))
     pace.noted(included=False)
-    assert pace.budget_s is None, "nothing is known of the swarm's pace"
-    assert pace.steps(40) == 20, "and yet it hurries"
+    assert (pace.budget_s, pace.steps(40)) == (None, 20), "no pace is known, and yet it hurries"
     pace.learn_train([10.0])
     usual_s = pace.train.limit_s * TRAIN_SHARE
     assert pace.budget_s == pytest.approx(usual_s / 2)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,7 +43,12 @@ MESSAGES = 200_000
 SEEDS = 20
 PEOPLE = people(5)
 ME = PEOPLE[0]
-KINDS = {**SPOKEN, **GOVERNANCE, Presence.KIND: Presence, Registration.KIND: Registration}
+KINDS: dict[str, type[Body]] = {
+    **SPOKEN,
+    **GOVERNANCE,
+    Presence.KIND: Presence,
+    Registration.KIND: Registration,
+}
 WIRE = WireSection(codec="int8", block_elems=32, chunk_elems=256)
 
 Open = Callable[[bytes], object]
@@ -58,7 +64,7 @@ def pool() -> RecordPool:
 def signed_messages() -> list[tuple[bytes, Open]]:
     """Valid bytes that a signature covers to the last bit, and what opens them."""
     head = head_of(PEOPLE)
-    common = {"round": head.number, "base": head.id}
+    common: dict[str, Any] = {"round": head.number, "base": head.id}
     bodies: list[Body] = [
         Ready(**common),
         Leave(**common),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -20,6 +21,7 @@ from dhtnode.identity import Identity
 from dhtnode.records import Body, Signed, sign
 from tests.unit.parties import SWARM, WORK, by_id, commit, context, head_of, ids, people, roster_of
 from training.gathering import Gathering
+from training.in_force import Ids
 from training.messages import (
     MAX_MEMBERS,
     WHOLE,
@@ -186,8 +188,7 @@ def test_a_founder_waits_for_its_company() -> None:
     table = Table(founder, head, min_peers=3)
     table.hear(commit(founder, head), commit(PEOPLE[1], head))
     assert math.isinf(table.gathering.deadline_s())
-    assert not table.gathering.is_ripe
-    assert table.proposed(100 * DEADLINE_S) is None
+    assert (table.gathering.is_ripe, table.proposed(100 * DEADLINE_S)) == (False, None)
     table.hear(commit(PEOPLE[2], head))
     assert table.gathering.is_ripe
     assert table.proposed(100 * DEADLINE_S) == in_order(PEOPLE[:3], head)
@@ -357,11 +358,15 @@ def test_an_elector_refuses_whom_it_has_banned_in_the_first_view_alone() -> None
 def test_what_is_adopted_excuses_no_vote_and_no_vote_what_is_adopted() -> None:
     """Both must be as they were, or as the elector could think."""
     elector, wanted = by_id(ordered(VOTED.electors, VOTED.state, 7, "leader")[-1]), amendment()
+
+    def named(these: Ids, head: Head) -> Ids:
+        return these
+
     for accepting, adoptable in product((False, True), ((), (wanted.id,))):
         table = minded(elector, CHANGED, accepts=accepting)
         context = table.gathering._context
         context.in_force.learn(wanted)
-        table.gathering._context = replace(context, adoptable=lambda head, ids=adoptable: ids)
+        table.gathering._context = replace(context, adoptable=partial(named, adoptable))
         passes = accepts(table, in_roster_order(CHANGED), amendments=(wanted.id,))
         assert passes == (accepting and bool(adoptable))
 

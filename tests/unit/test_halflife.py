@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from random import Random
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,7 +33,7 @@ def test_factors_fall_and_are_what_floats_say(half_life: int) -> None:
     assert abs(found[-1] / ONE - 2 ** (-(half_life - 1) / half_life)) < 1e-12
 
 
-def series(**changes: int) -> Series:
+def series(**changes: Any) -> Series:
     return Series(
         **{"add": MICRO, "most": 20 * MICRO, "half_life_rounds": 100, "kept_percent": 10, **changes}
     )
@@ -39,10 +41,10 @@ def series(**changes: int) -> Series:
 
 @given(st.lists(st.tuples(rounds, st.booleans()), max_size=30), st.randoms(), rounds)
 def test_the_order_of_arrival_does_not_matter(
-    events: list[tuple[int, bool]], random: object, at: int
+    events: list[tuple[int, bool]], random: Random, at: int
 ) -> None:
     shuffled = list(events)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     one, other = series(), series()
     for target, ordered in ((one, sorted(events)), (other, shuffled)):
         for round_no, is_cut in ordered:

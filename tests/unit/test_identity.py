@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -74,10 +75,10 @@ def test_a_key_file_survives_and_is_private(tmp_path: Path) -> None:
         (lambda data: data[:-1] + bytes([data[-1] ^ 1]), "its public half does not match"),
     ],
 )
-def test_a_damaged_key_file_is_named(tmp_path: Path, damage: object, message: str) -> None:
+def test_a_damaged_key_file_is_named(tmp_path: Path, damage: Callable[[bytes], bytes], message: str) -> None:
     path = tmp_path / "identity.key"
     Identity.generate().save(path)
-    path.write_bytes(damage(path.read_bytes()))  # type: ignore[operator]
+    path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ConfigError, match=rf"identity.key .*{message}.*backup") as caught:
         Identity.load_or_create(path)
     assert caught.value.exit_code == Exit.HOME

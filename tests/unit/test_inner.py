@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -109,8 +110,8 @@ def test_a_slow_node_does_the_first_steps_of_a_fast_one() -> None:
     fast = run(trainer, on_step=lambda step, loss: seen.append((step, loss)))
     assert [step for step, _ in seen] == [1, 2, 3, 4]
     assert fast.loss == pytest.approx(sum(loss for _, loss in seen) / 4)
-    asked: list[bool] = []
-    slow = run(trainer, should_stop=lambda: len(asked) == 2 or bool(asked.append(True)))
+    asked = count()
+    slow = run(trainer, should_stop=lambda: next(asked) >= 2)
     assert (fast.steps, slow.steps) == (4, 2)
     assert (fast.units, slow.units) == (4 * 8 * 8, 2 * 8 * 8)
     assert (fast.weight, slow.weight) == (fast.units, slow.units)

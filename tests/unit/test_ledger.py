@@ -16,7 +16,7 @@ from dhtnode.records import sign
 from dhtnode.reward import PPM
 from rewards.entries import ANY_HEAD, Entry, EntrySet, unpacked
 from rewards.formula import early_ppm, reputation_ppm
-from rewards.ledger import rules_in_force
+from rewards.ledger import Ledger, rules_in_force
 from rewards.snapshot import balances_digest, decode_ledger, encode_ledger
 from tests.unit.bookings import (
     FOLLOWED,
@@ -116,7 +116,7 @@ def test_a_branch_that_was_left_is_credited_to_nobody(packed: list[bytes]) -> No
     )
 
 
-def _with_next_round(here: list[bytes], packed: list[bytes]) -> object:
+def _with_next_round(here: list[bytes], packed: list[bytes]) -> Ledger:
     """The ledger of some entries, at the round where that of all of them stands."""
     ledger = fold(EntrySet(EPOCH, here).packed)
     ledger.next_round = fold(EntrySet(EPOCH, packed).packed).next_round

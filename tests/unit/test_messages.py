@@ -238,9 +238,10 @@ def test_a_roster_is_no_head() -> None:
 @settings(max_examples=200)
 @given(st.binary(max_size=200))
 def test_garbage_is_no_value(value: bytes) -> None:
-    for kind in (Roster, Head):
-        with pytest.raises(ValueError):  # noqa: PT011  whichever way it is wrong
-            decode_value(value, kind)
+    with pytest.raises(ValueError):  # noqa: PT011  whichever way it is wrong
+        decode_value(value, Roster)
+    with pytest.raises(ValueError):  # noqa: PT011
+        decode_value(value, Head)
 
 
 def test_a_heads_name_covers_everything() -> None:

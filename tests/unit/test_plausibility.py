@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -167,11 +170,8 @@ def test_a_single_sender_is_compared_with_nobody() -> None:
     assert alone == Look("a", PPM, None, "", None, None)
 
 
-def seen(peer: str, **changes: int) -> Look:
-    return Look(
-        **{"peer": peer, "length": PPM, "cosine": TOGETHER, "nearest": "z", "distance": PPM, "echo": PPM}
-        | changes
-    )
+def seen(peer: str, **changes: Any) -> Look:
+    return replace(Look(peer, PPM, TOGETHER, "z", PPM, PPM), **changes)
 
 
 @pytest.mark.parametrize(

@@ -134,10 +134,8 @@ def test_two_pools_that_tell_each_other_what_they_have_become_equal(seed: int) -
             pool.add(record)
     lacking = other.missing_from(one.have())
     assert len(lacking) == len({record.id for record in other.all()} - {record.id for record in one.all()})
-    for record in one.missing_from(other.have()):
-        assert other.add(record)
-    for record in lacking:
-        assert one.add(record)
+    assert all(other.add(record) for record in one.missing_from(other.have()))
+    assert all(one.add(record) for record in lacking)
     assert {record.id for record in one.all()} == {record.id for record in other.all()}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -34,7 +36,7 @@ def dumb_mean(senders: list[tuple[int, Vector]]) -> Vector:
 
 @settings(max_examples=30)
 @given(st.lists(st.integers(0, 2**62), min_size=1, max_size=6).filter(any), st.randoms())
-def test_any_order_of_arrival_gives_the_bits_of_the_reference(weights: list[int], chance) -> None:  # type: ignore[no-untyped-def]
+def test_any_order_of_arrival_gives_the_bits_of_the_reference(weights: list[int], chance: Random) -> None:
     roster = [f"p{n}" for n in range(len(weights))]
     sent = {
         peer: (weight, encode(vector_of(n), WIRE))
@@ -81,7 +83,7 @@ def test_weight_zero_adds_nothing() -> None:
 def test_values_at_the_limit_stay_on_the_wire() -> None:
     """Shares of 1/3 add up to more than 1 in float32; the mean must not leave the range for it."""
     for codec in ("int8", "int4", "fp32"):
-        wire = WireSection(codec=codec, chunk_elems=256)  # type: ignore[arg-type]
+        wire = WireSection(codec=codec, chunk_elems=256)
         top = encode(np.full(ELEMS, LIMIT, np.float32), wire)
         for chunk, elems in zip(reduce_part([(1, top)] * 3, SIZES, wire, MEAN), SIZES, strict=True):
             check(chunk, elems, wire)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -58,11 +58,13 @@ def run(manifest: Manifest, trainer: Trainer, shard: Shard, **how: Any) -> list[
 
 @pytest.mark.parametrize("codec", ["int8", "int4", "fp32"])
 @pytest.mark.parametrize("moments", ["reset", "averaged"])
-def test_four_members_learn(codec: str, moments: str) -> None:
+def test_four_members_learn(
+    codec: Literal["int8", "int4", "fp32"], moments: Literal["reset", "averaged"]
+) -> None:
     manifest, trainer, shard = text_swarm(
         inner=InnerSection(steps=((0, 5),), moments=moments, options={"lr": 0.01}),
         outer=OuterSection(lr=1.0, momentum=0.0),
-        wire=WireSection(codec=codec),  # type: ignore[arg-type]
+        wire=WireSection(codec=codec),
         round=RoundSection(rounds=8),
     )
     before = trainer.evaluate(trainer.genesis(), shard).loss

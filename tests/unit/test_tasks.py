@@ -138,7 +138,7 @@ def test_digits_are_judged_by_images_that_nobody_trains_on() -> None:
     assert shard.examples == 50
     images, labels = task.batch(shard, np.array([3, 3, 49]))
     np.testing.assert_array_equal(labels, y[[3, 3, 49]])
-    np.testing.assert_array_equal(images, (x[[3, 3, 49]] / 16).astype(np.float32))
+    np.testing.assert_array_equal(images, x[[3, 3, 49]].astype(np.float32) / 16)
     with torch.inference_mode():
         scores = task.evaluate(task.model(), shard)
     assert abs(scores.loss - math.log(10)) < 0.3
@@ -159,7 +159,7 @@ def test_digits_are_judged_by_images_that_nobody_trains_on() -> None:
         (np.full((3, 64), "a"), np.ones(3, int)),
     ],
 )
-def test_digits_refuse_other_data(x: np.ndarray, y: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_digits_refuse_other_data(x: np.ndarray, y: np.ndarray) -> None:
     with pytest.raises(ConfigError, match=r"digits needs x of shape \(N, 64\) from 0 to 16") as caught:
         Digits({}).shard(pack_arrays(x, y), 0.1)
     assert caught.value.exit_code == Exit.DATA

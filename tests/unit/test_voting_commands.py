@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from dhtnode.amendments import Amendment, Setting
-from dhtnode.control import control_server
+from dhtnode.control import Handler, control_server
 from dhtnode.errors import ConfigError
 from dhtnode.home import Home
 from dhtnode.manifest import Manifest, terms_digest
@@ -64,7 +64,11 @@ class Node:
 
     @asynccontextmanager
     async def running(self, home: Home) -> AsyncIterator[None]:
-        handlers = {"propose": self.propose, "vote": self.vote, "proposals": self.proposals}
+        handlers: dict[str, Handler] = {
+            "propose": self.propose,
+            "vote": self.vote,
+            "proposals": self.proposals,
+        }
         async with control_server(home.control_path, handlers):
             yield
 

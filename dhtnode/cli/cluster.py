@@ -96,7 +96,7 @@ def launch(command: Sequence[str], home: Path) -> LocalNode:
             stdout=sink,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches the node through us, and once
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            preexec_fn=end_with_parent if sys.platform == "linux" else None,
         )
     return LocalNode(opened, process, output)
 
@@ -133,6 +133,6 @@ def stop_nodes(nodes: Sequence[LocalNode]) -> None:
             node.process.wait()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """In the child: SIGTERM when the parent dies, also by SIGKILL (Linux)."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

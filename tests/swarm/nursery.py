@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from multiprocessing import get_context
 from pathlib import Path
 
-from dhtnode.cli.cluster import POLL_S, LocalNode, launch
+from dhtnode.cli.cluster import POLL_S, LocalNode, end_with_parent, launch
 from dhtnode.home import Home
 
 PYTHON = (sys.executable, "-P")
@@ -74,6 +74,8 @@ def start(line: Sequence[str], home: Path) -> LocalNode:
 def _run(words: Sequence[str], output: Path, environment: Mapping[str, str]) -> None:
     """In the child: be `python -P WORDS`."""
     os.setsid()
+    if sys.platform == "linux":
+        end_with_parent()
     sink = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()

@@ -1,8 +1,9 @@
-"""What tests of the command line share."""
+"""What unit tests share: the command line, and stores."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from dhtnode.cli import main
 from dhtnode.home import Home
 from dhtnode.manifest import Manifest
+from dhtnode.store import Store
 from tests.unit.commandline import Command, Outcome
 
 
@@ -40,3 +42,12 @@ def home(dhtnode: Command, tmp_path: Path) -> Home:
     home = Home.open(tmp_path / "home")
     home.claim(Manifest.load(tmp_path / "swarm.toml"))
     return home
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> Iterator[list[Store]]:
+    """Three nodes' stores."""
+    opened = [Store.open(tmp_path / f"{number}.db") for number in range(3)]
+    yield opened
+    for store in opened:
+        store.close()

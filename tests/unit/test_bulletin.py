@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import msgspec
 import pytest
 
@@ -15,15 +12,6 @@ from dhtnode.store import Store
 from rewards.governance import Ballot
 from tests.unit.boards import FOURTH, HEAD, ME, OTHER, THIRD, Home, Wire, homes
 from tests.unit.parties import SWARM
-
-
-@pytest.fixture
-def stores(tmp_path: Path) -> Iterator[list[Store]]:
-    opened = [Store.open(tmp_path / f"{number}.db") for number in range(3)]
-    yield opened
-    for store in opened:
-        store.close()
-
 
 # Votes
 

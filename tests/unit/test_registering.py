@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -50,14 +49,6 @@ from validation.reputation import Reputation
 STRANGER = people(5)[4]
 WAITS = "waiting for the next round"
 PARAMETERS = 10**9
-
-
-@pytest.fixture
-def stores(tmp_path: Path) -> Iterator[list[Store]]:
-    opened = [Store.open(tmp_path / f"{number}.db") for number in range(3)]
-    yield opened
-    for store in opened:
-        store.close()
 
 
 async def close(

@@ -121,6 +121,11 @@ class Agreement:
     def has_proposal(self) -> bool:
         return bool(self._proposals)
 
+    @property
+    def has_first_proposal(self) -> bool:
+        """Whether the leader of view 0 has proposed."""
+        return 0 in self._proposals
+
     def proposed_value(self) -> bytes | None:
         """The value on the table in the current view."""
         proposal = self._proposals.get(self.view)

@@ -154,6 +154,8 @@ class Gathering:
             self.agreement.deadline_s = max(self.agreement.deadline_s, now_s + self._pace.roster.limit_s)
         elif self._lacks_only_its_leader:
             self.agreement.deadline_s = min(self.agreement.deadline_s, now_s)
+        elif self.is_ripe and self._awaits_votes:
+            self.agreement.deadline_s = min(self.agreement.deadline_s, now_s + self._pace.roster.limit_s)
         return self.agreement.advance(
             now_s, lambda: self._make_roster(now_s), self._acceptable, self._arguable
         )
@@ -230,6 +232,15 @@ class Gathering:
         leader = self.agreement.leader(self.agreement.view)
         gone = leader in self._left or self._context.is_out(leader)
         return gone and self._everybody_is_in and not self.agreement.has_proposal
+
+    @property
+    def _awaits_votes(self) -> bool:
+        """Whether the first leader has proposed: nobody has to wait for work any more, only for votes.
+
+        They may never come. A proof that a member is a cheat can arrive after the leader proposed a roster
+        with that member in it, and before the others voted.
+        """
+        return self.agreement.view == 0 and self.agreement.has_first_proposal
 
     @property
     def lacks_records(self) -> bool:
@@ -385,6 +396,11 @@ class Gathering:
             delays_s = [delay for delay in delays_s if delay > 0]
         if delays_s:
             self._pace.learn_train(delays_s)
+
+    @property
+    def was_cut_short(self) -> bool:
+        """Whether the first leader had proposed, and was left because the votes did not come in time."""
+        return self.agreement.view > 0 and self.agreement.has_first_proposal
 
     @property
     def undisturbed(self) -> bool:

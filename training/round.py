@@ -197,6 +197,8 @@ class Round:
             return []
         if self._gathering.undisturbed:
             self._pace.roster.learn(self._gathering.since_last_commitment_s(now_s))
+        elif self._gathering.was_cut_short:
+            self._pace.roster.missed()
         self.closing = Closing(self._context, self.head, self.pool, plan, self._pace, now_s)
         self._pace.noted(self._me in plan.members)
         self._move(Phase.REDUCE, now_s)

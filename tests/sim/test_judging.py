@@ -77,6 +77,17 @@ def test_who_calls_sound_work_false_is_out(seed: int) -> None:
     assert_out(honest, liar, "accusation")
 
 
+@pytest.mark.parametrize("seed", [5, 33, 39, 43, 47, 59])
+def test_a_proof_that_comes_between_a_roster_and_its_votes_costs_seconds(seed: int) -> None:
+    """The leader knew nothing yet, the others never vote for it: that must not take as long as work may."""
+    world = World(seed, 5, rounds=6, first_deadline_s=600, people=5 * seed)
+    world.weather.delay_s = 0.6
+    world.start()
+    liar = world.lie(1)
+    corrupt(liar.validator, "false-accuser")
+    world.run_until(lambda: world.all_at(6, [node for node in world.nodes if node is not liar]), 100)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_who_calls_false_work_sound_is_out_as_well(seed: int) -> None:
     world, [liar, friend], honest = swarm(seed, nodes=7, liars=2)

@@ -63,7 +63,9 @@ def genesis_state() -> State:
     return State(SWARM, 0, SHAPE, values)
 
 
-def terms_of(rounds: int, min_peers: int, stall_s: float, reputation: ReputationSection) -> Terms:
+def terms_of(
+    rounds: int, min_peers: int, stall_s: float, first_deadline_s: float, reputation: ReputationSection
+) -> Terms:
     return Terms(
         format=FORMAT,
         name="simulated",
@@ -73,7 +75,7 @@ def terms_of(rounds: int, min_peers: int, stall_s: float, reputation: Reputation
         inner=InnerSection(steps=((0, 10),)),
         wire=WIRE,
         round=RoundSection(
-            rounds=rounds, min_peers=min_peers, stall_s=stall_s, first_deadline_s=FIRST_DEADLINE_S
+            rounds=rounds, min_peers=min_peers, stall_s=stall_s, first_deadline_s=first_deadline_s
         ),
         reputation=reputation,
     )
@@ -100,6 +102,7 @@ class World:
         rounds: the manifest's.
         min_peers: commitments that the founder waits for; all nodes by default.
         stall_s: after which a node may go on alone; by default it never does.
+        first_deadline_s: for work, until somebody has learned how long it takes.
         people: number of the first identity; what is drawn by hashes follows from keys, not from the seed.
         reputation: the manifest's constants.
         ledgers: where each node books what it sees; by default nobody does.
@@ -112,6 +115,7 @@ class World:
         rounds: int = 5,
         min_peers: int | None = None,
         stall_s: float = NEVER_S,
+        first_deadline_s: float = FIRST_DEADLINE_S,
         people: int = 0,
         reputation: ReputationSection = CONSTANTS,
         ledgers: Ledgers | None = None,
@@ -120,7 +124,7 @@ class World:
         self.now_s = 0.0
         self.weather = Weather()
         self.ledgers = ledgers
-        self.terms = terms_of(rounds, min_peers or nodes, stall_s, reputation)
+        self.terms = terms_of(rounds, min_peers or nodes, stall_s, first_deadline_s, reputation)
         self.genesis = genesis_state()
         self.groups: list[set[int]] | None = None
         self.clock_rates = (0.98, 1.02)

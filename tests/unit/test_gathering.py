@@ -204,6 +204,30 @@ def test_a_leader_that_goes_is_not_waited_for() -> None:
     assert promise.body.view == 1
 
 
+def test_a_roster_that_gets_no_votes_is_not_waited_for_as_long_as_work_would_be() -> None:
+    """Whoever has the proof against one of its members never votes for it."""
+    table = Table(follower())
+    liar = next(identity for identity in PEOPLE if identity not in (leader(), follower()))
+    table.context.excluded.add(liar.peer_id)
+    table.hear(*(commit(identity, HEAD) for identity in PEOPLE))
+    limit_s = table.pace.roster.limit_s
+    assert not votes(table, listed(PEOPLE))
+    assert table.say(1.0) == table.say(1.0 + 0.9 * limit_s) == []
+    assert not table.gathering.was_cut_short
+    (promise,) = table.say(1.0 + 1.1 * limit_s)
+    assert isinstance(promise.body, Promise)
+    assert promise.body.view == 1
+    assert table.gathering.was_cut_short
+
+
+def test_a_roster_that_is_proposed_before_a_majority_has_worked_uses_no_views_up() -> None:
+    table = Table(follower())
+    commitments = [commit(leader(), HEAD), commit(people(5)[4], HEAD)]
+    table.hear(*commitments)
+    assert not votes(table, commitments)
+    assert table.say(0.9 * DEADLINE_S) == []
+
+
 # Which roster is voted for
 
 

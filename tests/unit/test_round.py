@@ -72,7 +72,8 @@ class Player:
         if banned:
             the_context.excluded.add(me.peer_id)
         self.me = me
-        self.round = Round(the_context, head, Pace(the_context.terms.round), 0.0)
+        self.pace = Pace(the_context.terms.round)
+        self.round = Round(the_context, head, self.pace, 0.0)
         self.effects = self.round.restore(own or [], 0.0) + self.round.start()
 
     def hear(self, *records: Signed[Any], now_s: float = 1.0) -> list[Effect]:
@@ -213,6 +214,18 @@ def test_all_phases() -> None:
     assert player.round.arrived
     assert player.round.outcome is not None
     assert player.round.outcome.head == head
+
+
+def test_a_roster_whose_votes_came_too_late_gets_more_time_in_the_next_round() -> None:
+    player = Player(by_id(LEADERS[3]))
+    player.pace.roster.learn(1.0)
+    *commitments, proposal, first, second, third = roster_records(PEOPLE)
+    player.hear(*commitments, proposal, first)
+    limit_s = player.pace.roster.limit_s
+    assert said(player.round.advance(1.0 + 1.1 * limit_s)) == ["promise"]
+    player.hear(second, third, now_s=2.0 + 1.1 * limit_s)
+    assert player.phase() is Phase.REDUCE
+    assert player.pace.roster.limit_s == 2 * limit_s
 
 
 def test_who_misses_the_roster_stops_working_and_follows() -> None:

@@ -11,8 +11,10 @@ from collections import Counter
 
 from validation.messages import Subject
 
-PROBATION = 3
-"""Checks that a newcomer has to come through before it is checked less. A guess."""
+PROBATION: dict[Subject, int] = {"work": 3, "reduction": 3, "audit": 1}
+"""Checks that a newcomer has to come through before it is checked less. A verdict costs a whole replay to
+check, as work does, but a member gives one in sixteen rounds: at three, its first hundred verdicts would be
+checked at a newcomer's rate. And one that is false needs friends to do harm. Guesses."""
 CHEAP = 4
 """A part is re-reduced so much more often than work is replayed: it costs a chunk or two, not a local run."""
 
@@ -47,7 +49,7 @@ class Rates:
         passed = self._passed.get((about, peer), Counter())
         own = passed[self._me]
         heard = sum(min(count, own + 1) for who, count in passed.items() if who != self._me)
-        return min(1.0, max(self.least(about), PROBATION / (1 + own + heard)))
+        return min(1.0, max(self.least(about), PROBATION[about] / (1 + own + heard)))
 
     def least(self, about: Subject) -> float:
         """The same for a member that everybody trusts: what a ticket obliges to whoever draws it."""

@@ -19,7 +19,8 @@ def test_checks_that_are_passed_lower_the_rate_to_the_base() -> None:
         rates.passed("work", "w", "me")
         seen.append(rates.of("work", "w"))
     assert seen == sorted(seen, reverse=True)
-    assert seen[PROBATION] == PROBATION / (1 + PROBATION)
+    probation = PROBATION["work"]
+    assert seen[probation] == probation / (1 + probation)
     assert seen[-1] == rates.least("work") == BASE
     assert rates.of("audit", "w") == 1.0, "each kind by itself"
     assert rates.least("reduction") == CHEAP * BASE
@@ -31,7 +32,16 @@ def test_a_friend_that_passes_everything_counts_for_one_more_than_i_have_seen() 
         rates.passed("work", "w", "friend")
     assert rates.of("work", "w") == 1.0
     rates.passed("work", "w", "me")
-    assert rates.of("work", "w") == PROBATION / (1 + 1 + 2)
+    assert rates.of("work", "w") == PROBATION["work"] / (1 + 1 + 2)
+
+
+def test_judges_are_soon_checked_less_than_workers() -> None:
+    """They judge seldom, so that it would take hundreds of rounds otherwise."""
+    rates = Rates(BASE, "me")
+    assert rates.of("audit", "w") == 1.0
+    for about in ("work", "audit"):
+        rates.passed(about, "w", "me")
+    assert (rates.of("work", "w"), rates.of("audit", "w")) == (1.0, 0.5)
 
 
 def test_doubt_makes_a_newcomer_again_and_of_nobody_else() -> None:

@@ -11,7 +11,7 @@ against the schema, compared with their canonical form and only then verified.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
@@ -25,6 +25,7 @@ from dhtnode.identity import SIGNATURE_BYTES, Identity, verify
 
 DOMAIN = "dhtnode/1"
 _LEAVES = frozenset({type(None), bool, int, str, bytes})
+_ENCODER = msgspec.msgpack.Encoder(order="sorted")
 
 Digest = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 PeerId = Annotated[str, msgspec.Meta(min_length=50, max_length=54)]
@@ -58,16 +59,18 @@ class Signed(Generic[B_co]):
 
     @cached_property
     def wire(self) -> bytes:
-        return canonical([self.body.KIND, self.signer, plain(self.body), self.signature])
+        return canonical([self.body.KIND, self.signer, self.body, self.signature])
 
 
 def canonical(value: Any) -> bytes:
-    """The one msgpack form of a value made of maps, lists, integers, text, bytes, bools, None.
+    """The one msgpack form of a value made of maps, lists, integers, text, bytes, bools, None, and structs of
+    those, which are maps.
 
     Raises:
         LocalProtocolError: the value holds a float or another type that has no single form.
     """
-    return msgpack.packb(_sorted(value), use_bin_type=True, strict_types=True)  # type: ignore[no-any-return]
+    _check_form(value)
+    return _ENCODER.encode(value)
 
 
 def parse_canonical(data: bytes, max_bytes: int) -> Any:
@@ -98,11 +101,6 @@ def _unpacked(data: bytes) -> Any:
         return msgpack.unpackb(data, raw=False, strict_map_key=False)
     except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
         raise ValueError(f"not canonical msgpack: {type(error).__name__}") from error
-
-
-def plain(body: Body) -> dict[str, Any]:
-    """A body as plain maps, lists and scalars."""
-    return msgspec.to_builtins(body, builtin_types=(bytes,))  # type: ignore[no-any-return]
 
 
 def sign(identity: Identity, swarm_id: bytes, body: B) -> Signed[B]:
@@ -161,16 +159,21 @@ def open_record(wire: bytes, swarm_id: bytes, kinds: Mapping[str, type[B]], send
 
 
 def _payload(swarm_id: bytes, signer: str, body: Body) -> bytes:
-    return canonical([DOMAIN, swarm_id, body.KIND, signer, plain(body)])
+    return canonical([DOMAIN, swarm_id, body.KIND, signer, body])
 
 
-def _sorted(value: Any) -> Any:
-    if type(value) in _LEAVES:
-        return value
+def _check_form(value: Any) -> None:
+    """Structs are not looked into: their fields are typed, and none that travels has a float."""
+    if type(value) in _LEAVES or isinstance(value, msgspec.Struct):
+        return
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
             raise LocalProtocolError("map keys must be text")
-        return {key: _sorted(value[key]) for key in sorted(value)}
-    if isinstance(value, list | tuple):
-        return [item if type(item) in _LEAVES else _sorted(item) for item in value]
-    raise LocalProtocolError(f"{type(value).__name__} has no canonical form")
+        items: Iterable[Any] = value.values()
+    elif isinstance(value, list | tuple):
+        items = value
+    else:
+        raise LocalProtocolError(f"{type(value).__name__} has no canonical form")
+    for item in items:
+        if type(item) not in _LEAVES:
+            _check_form(item)

@@ -138,7 +138,7 @@ def place_of(shown: Shown) -> Place:
 
 
 def _packed(frame: Place | Page) -> bytes:
-    return canonical(msgspec.to_builtins(frame, builtin_types=(bytes,)))
+    return canonical(frame)
 
 
 def _open(wire: bytes, kind: type[Frame], most: int, sender: str, reason: str) -> Frame:

@@ -54,7 +54,7 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     @property
     def leaf(self) -> bytes:
-        return canonical(msgspec.to_builtins(self, builtin_types=(bytes,)))
+        return canonical(self)
 
 
 class Proof(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -68,7 +68,7 @@ class Proof(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     @property
     def wire(self) -> bytes:
-        return canonical(msgspec.to_builtins(self, builtin_types=(bytes,)))
+        return canonical(self)
 
 
 @dataclass(frozen=True)

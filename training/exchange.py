@@ -246,7 +246,7 @@ class Exchange:
 def part_header(base: bytes, part: int, leaves_K: Sequence[bytes]) -> bytes:
     """What a sender says before its chunks; `leaves_K` are the digests of its whole update."""
     header = PartHeader(base=base, part=part, leaves=b"".join(leaves_K))
-    return canonical(msgspec.to_builtins(header, builtin_types=(bytes,)))
+    return canonical(header)
 
 
 def open_part_header(packed: bytes, sender: str) -> PartHeader:

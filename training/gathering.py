@@ -150,11 +150,13 @@ class Gathering:
 
     def advance(self, now_s: float) -> list[Signed[Body]]:
         """Own records that are due: promises, a proposed roster, a vote."""
-        if not self.is_ripe and not self.agreement.has_proposal:  # another leader would have to wait, too
+        if self.agreement.decision is not None:
+            return []
+        if not self.agreement.has_proposal and not self.is_ripe:  # another leader would have to wait, too
             self.agreement.deadline_s = max(self.agreement.deadline_s, now_s + self._pace.roster.limit_s)
         elif self._lacks_only_its_leader:
             self.agreement.deadline_s = min(self.agreement.deadline_s, now_s)
-        elif self.is_ripe and self._awaits_votes:
+        elif self._awaits_votes and self.is_ripe:
             self.agreement.deadline_s = min(self.agreement.deadline_s, now_s + self._pace.roster.limit_s)
         return self.agreement.advance(
             now_s, lambda: self._make_roster(now_s), self._acceptable, self._arguable

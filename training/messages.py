@@ -206,7 +206,7 @@ V = TypeVar("V", Roster, Head)
 
 def encode_value(value: Roster | Head) -> bytes:
     """Canonical bytes of a value."""
-    return canonical(msgspec.to_builtins(value, builtin_types=(bytes,)))
+    return canonical(value)
 
 
 def decode_value(data: bytes, kind: type[V]) -> V:

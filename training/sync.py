@@ -64,7 +64,7 @@ def sync_request(head: Head | None, pool: RecordPool | None) -> bytes:
         tokens=head.tokens if head else 0,
         have=tuple(pool.have()) if pool else (),
     )
-    return canonical(msgspec.to_builtins(request, builtin_types=(bytes,)))
+    return canonical(request)
 
 
 def sync_reply(
@@ -81,7 +81,7 @@ def sync_reply(
                     break
                 wires.append(record.wire)
     reply = SyncReply(certificate=certificate, records=tuple(wires), since=held.since, root=held.root)
-    return canonical(msgspec.to_builtins(reply, builtin_types=(bytes,)))
+    return canonical(reply)
 
 
 def open_sync_request(wire: bytes, sender: str) -> SyncRequest:

@@ -116,7 +116,7 @@ def answer(wire: bytes, sender: str, tree: IdTree, wire_of: Callable[[bytes], by
             room -= len(record) + _OVERHEAD_BYTES
             records.append(record)
     reply = Answer(root=tree.root, buckets=tuple(buckets), records=tuple(records))
-    return canonical(msgspec.to_builtins(reply, builtin_types=(bytes,)))
+    return canonical(reply)
 
 
 class Pull:
@@ -163,7 +163,7 @@ class Pull:
         for name in wanted:
             self._mine[name] = self._mine.pop(name)
         question = Question(prefixes=self._asked_for, wanted=b"".join(wanted))
-        return canonical(msgspec.to_builtins(question, builtin_types=(bytes,)))
+        return canonical(question)
 
     def on_answer(self, wire: bytes) -> list[tuple[bytes, bytes]]:
         """Take in the answer to the last question.

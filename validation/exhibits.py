@@ -51,7 +51,7 @@ def question(
 ) -> bytes:
     """The bytes of a question."""
     asked = Question(opening=opening.wire, worker=worker, indices=tuple(indices), proof=proof)
-    return canonical(msgspec.to_builtins(asked, builtin_types=(bytes,)))
+    return canonical(asked)
 
 
 def open_question(wire: bytes, swarm_id: bytes, sender: str) -> tuple[Signed[Opening], Question]:

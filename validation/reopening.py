@@ -59,7 +59,7 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 def wanted(opening: Signed[Opening], accusation: Signed[Verdict] | None) -> bytes:
     """The bytes of a question."""
     asked = Wanted(opening=opening.wire, accusation=accusation.wire if accusation else None)
-    return canonical(msgspec.to_builtins(asked, builtin_types=(bytes,)))
+    return canonical(asked)
 
 
 def open_wanted(wire: bytes, swarm_id: bytes, sender: str) -> tuple[Signed[Opening], Signed[Verdict] | None]:

@@ -23,9 +23,10 @@ from dhtnode.identity import Identity
 from dhtnode.net.daemon import DaemonConfig
 from dhtnode.net.network import Network, NetworkConfig
 from dhtnode.presence import KEY, Presence
-from dhtnode.records import canonical, open_record, plain, sign
+from dhtnode.records import canonical, open_record, sign
 from tests.swarm.conftest import MakeSwarm
 from tests.swarm.harness import LIMIT_S, LOOPBACK, Swarm
+from tests.unit.parties import plain
 from training.messages import Leave
 
 OBSERVER = (sys.executable, "-P", "-m", "dhtnode.observer")

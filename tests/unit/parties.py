@@ -162,6 +162,11 @@ def result_of(identity: Identity, plan: Plan, part: int, **changes: Any) -> Sign
     return sign(identity, SWARM, msgspec.structs.replace(result, **changes))
 
 
+def plain(value: msgspec.Struct) -> dict[str, Any]:
+    """A body as maps, lists and scalars, to be put together otherwise."""
+    return msgspec.to_builtins(value, builtin_types=(bytes,))  # type: ignore[no-any-return]
+
+
 def over_the_wire(record: Signed[Body]) -> Signed[Body]:
     return open_record(record.wire, SWARM, KINDS, record.signer)
 

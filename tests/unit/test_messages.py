@@ -12,8 +12,18 @@ from hypothesis import strategies as st
 
 from dhtnode.digest import digest
 from dhtnode.errors import RemoteProtocolError
-from dhtnode.records import Body, canonical, open_record, plain, sign
-from tests.unit.parties import SWARM, certified, commit, head_of, over_the_wire, people, plan_of, result_of
+from dhtnode.records import Body, canonical, open_record, sign
+from tests.unit.parties import (
+    SWARM,
+    certified,
+    commit,
+    head_of,
+    over_the_wire,
+    people,
+    plain,
+    plan_of,
+    result_of,
+)
 from training.messages import (
     KINDS,
     MAX_BANDWIDTH,

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from typing import Annotated, Any, ClassVar
 
 import msgpack
 import msgspec
+import msgspec.inspect
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import rewards
+import training
+import validation
 from dhtnode.errors import LocalProtocolError, RemoteProtocolError
 from dhtnode.identity import Identity
-from dhtnode.records import Body, Count, Digest, canonical, open_record, parse_canonical, plain, sign
+from dhtnode.records import Body, Count, Digest, canonical, open_record, parse_canonical, sign
+from tests.unit.parties import plain
+from training.messages import Commitment, Roster
+from validation.messages import Verdict
 
 SWARM = b"s" * 32
+ROOMS = {"training", "validation", "rewards"}
 ALICE, BOB = (Identity.from_seed(bytes([number]) * 32) for number in (1, 2))
 
 
@@ -72,6 +82,36 @@ def test_key_order_does_not_matter_but_only_one_is_accepted(value: dict[str, Any
     assert canonical(backwards) == canonical(value)
     with pytest.raises(ValueError, match="not in canonical form"):
         parse_canonical(msgpack.packb(backwards), 10_000)
+
+
+def in_order(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: in_order(value[key]) for key in sorted(value)}
+    return [in_order(item) for item in value] if isinstance(value, list) else value
+
+
+@given(values)
+def test_the_form_is_msgpack_with_sorted_keys(value: Any) -> None:
+    assert canonical(value) == msgpack.packb(in_order(value))
+
+
+@given(notes)
+def test_a_struct_has_the_form_of_the_map_of_its_fields(note: Note) -> None:
+    assert canonical([note]) == msgpack.packb([in_order(plain(note))])
+
+
+def test_nothing_that_travels_has_a_float_in_it() -> None:
+    """Structs are not looked into when they are encoded, so their types have to keep floats out."""
+    for room in (training, validation, rewards):
+        for module in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):
+            importlib.import_module(module.name)
+    kinds = [kind for kind in structs_below(msgspec.Struct) if kind.__module__.split(".")[0] in ROOMS]
+    assert {Commitment, Verdict, Roster} <= set(kinds)
+    assert not [kind.__name__ for kind in kinds if "Float" in repr(msgspec.inspect.type_info(kind))]
+
+
+def structs_below(kind: type[msgspec.Struct]) -> set[type[msgspec.Struct]]:
+    return {kind}.union(*(structs_below(below) for below in kind.__subclasses__()))
 
 
 @pytest.mark.parametrize("value", [1.5, {1: 2}, {"a": {b"b": 1}}, object(), float("nan")])

@@ -18,10 +18,7 @@ def digest(label: str, *fields: bytes | str | int) -> bytes:
     Returns:
         32 bytes.
     """
-    state = hashlib.sha256()
-    for field in (label, *fields):
-        state.update(_tagged(field))
-    return state.digest()
+    return hashlib.sha256(b"".join(map(_tagged, (label, *fields)))).digest()
 
 
 def _tagged(field: bytes | str | int) -> bytes:

@@ -269,11 +269,11 @@ def _check_scales(scale: Vector, most: np.float32) -> None:
 
 def halving_sum(grid: Vector) -> Vector:
     """Row sums in one order on every machine: halves are added until one column is left."""
-    while grid.shape[1] > 1:
-        if grid.shape[1] % 2:
-            grid = np.pad(grid, ((0, 0), (0, 1)))
-        middle = grid.shape[1] // 2
-        grid = np.add(grid[:, :middle], grid[:, middle:])
+    while (width := grid.shape[1]) > 1:
+        middle = (width + 1) // 2
+        halved = grid[:, :middle].copy()  # the middle column of an odd number stays as it is
+        halved[:, : width - middle] += grid[:, middle:]
+        grid = halved
     return grid[:, 0]
 
 

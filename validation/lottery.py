@@ -19,7 +19,9 @@ from dhtnode.digest import digest
 from dhtnode.identity import Identity
 
 EPOCH = 4096
-"""Rounds of one chain. The longest walk costs 4,096 hashes, about 2 ms."""
+"""Rounds of one chain. To walk it costs 4,096 hashes, about 2 ms: too much for each round of quick ones."""
+STRIDE = 64
+"""Every so many links one is remembered, so that a round's walk is at most that long. Divides `EPOCH`."""
 TICKETS = 2**64
 KEPT = 16
 """Rounds whose preimages are at hand: those that are drawn for."""
@@ -37,6 +39,7 @@ class Chain:
         self._swarm_id = swarm_id
         self.preimage = lru_cache(maxsize=KEPT)(self._preimage)
         """What hashes to a round's link: 32 bytes, secret until the round is closed."""
+        self._milestones = lru_cache(maxsize=1)(self._walked)
 
     def link(self, round_no: int) -> bytes:
         """What the commitment for a round shows: 32 bytes."""
@@ -44,8 +47,16 @@ class Chain:
 
     def _preimage(self, round_no: int) -> bytes:
         epoch, place = divmod(round_no, EPOCH)
+        milestone, left = divmod(EPOCH - 1 - place, STRIDE)
+        return _hashed(self._milestones(epoch)[milestone], left)
+
+    def _walked(self, epoch: int) -> tuple[bytes, ...]:
+        """Every `STRIDE`th link of an epoch's chain, the secret that it starts from first."""
         signature = self._identity.sign(digest("lottery", self._swarm_id, epoch))
-        return _hashed(digest("lottery-secret", signature), EPOCH - 1 - place)
+        links = [digest("lottery-secret", signature)]
+        while len(links) < EPOCH // STRIDE:
+            links.append(_hashed(links[-1], STRIDE))
+        return tuple(links)
 
 
 def opens(preimage: bytes, link: bytes) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,6 +32,14 @@ def test_the_next_commitment_shows_the_preimage_of_the_one_before() -> None:
     mine = chain()
     for round_no in (0, 1, 17, EPOCH - 2):
         assert mine.link(round_no + 1) == mine.preimage(round_no)
+
+
+@pytest.mark.parametrize("epoch", [0, 2])
+def test_all_links_of_an_epoch_hang_together(epoch: int) -> None:
+    mine, first = chain(), epoch * EPOCH
+    preimages = [mine.preimage(first + place) for place in range(EPOCH)]
+    assert len(set(preimages)) == EPOCH
+    assert all(opens(later, earlier) for earlier, later in pairwise(preimages))
 
 
 @given(ROUNDS, st.integers(min_value=1, max_value=40))

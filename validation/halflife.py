@@ -17,13 +17,18 @@ from functools import lru_cache
 
 ONE = 2**64
 MICRO = 1_000_000
+NEAR = 2**14
+"""How far from the right factor a float's may be: a double has 53 bits of the 64."""
 
 
 @lru_cache(maxsize=64)
 def factors(half_life_rounds: int) -> tuple[int, ...]:
     """What is left of ONE after 0, 1, ... rounds of a half-life."""
     target = ONE**half_life_rounds // 2
-    low, high = ONE // 2, ONE
+    guess = int(ONE * 2 ** (-1 / half_life_rounds))  # a float's: makes the search short, and decides nothing
+    low, high = max(ONE // 2, guess - NEAR), min(ONE, guess + NEAR)
+    if not low**half_life_rounds <= target < high**half_life_rounds:
+        low, high = ONE // 2, ONE
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if middle**half_life_rounds <= target else (low, middle)

@@ -22,7 +22,7 @@ from dhtnode.home import Home
 
 PYTHON = (sys.executable, "-P")
 _nursery = get_context("forkserver")
-_nursery.set_forkserver_preload([__name__, "dhtnode.app.node", "dhtnode.cli.root", "tests.swarm.drowsy"])
+_nursery.set_forkserver_preload([__name__, "dhtnode.app.node", "tests.swarm.drowsy", "tests.swarm.warmed"])
 
 
 class Forked:

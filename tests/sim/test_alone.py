@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.sim.seeds import seeds
 from tests.sim.shell import Node
 from tests.sim.test_kill import announces
 from tests.sim.world import Weather, World
@@ -11,7 +12,7 @@ from training.round import Phase
 from validation.events import NodeEffect
 
 STALL_S = 10.0
-SEEDS = range(6)
+SEEDS = seeds(4)
 
 
 def swarm(seed: int, nodes: int = 4, rounds: int = 200, stall_s: float = STALL_S) -> World:

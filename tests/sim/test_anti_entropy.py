@@ -10,10 +10,11 @@ import pytest
 from rewards.accounts import Balance
 from tests.adversary.attacks import RightNorm
 from tests.sim.ledgers import Ledgers, book
+from tests.sim.seeds import seeds
 from tests.sim.shell import Node
 from tests.sim.world import World
 
-SEEDS = range(2)
+SEEDS = seeds(2)
 
 
 def evidence(nodes: Iterable[Node]) -> set[bytes]:

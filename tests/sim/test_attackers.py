@@ -7,6 +7,7 @@ import pytest
 from dhtnode.digest import digest
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.records import open_record, sign
+from tests.sim.seeds import seeds
 from tests.sim.shell import Node
 from tests.sim.world import World
 from tests.unit.parties import commit, head_of, people, person
@@ -14,7 +15,7 @@ from training.events import Adopt, Publish, SendPart
 from validation.events import NodeEffect
 from validation.messages import SPOKEN
 
-SEEDS = range(6)
+SEEDS = seeds(3)
 ROUNDS = 10
 
 

@@ -12,6 +12,7 @@ import pytest
 from dhtnode.digest import digest
 from dhtnode.records import Body, Signed, sign
 from tests.sim.model import SHAPE, SWARM, WIRE
+from tests.sim.seeds import seeds
 from tests.sim.shell import Node
 from tests.sim.world import World
 from training.chain import Certificate
@@ -32,7 +33,7 @@ from training.round import Phase
 from training.state import State
 from validation.events import NodeEffect
 
-SEEDS = range(4)
+SEEDS = seeds(2)
 ROUNDS = 8
 
 

@@ -15,12 +15,13 @@ from tests.adversary.attacks import SignFlip
 from tests.adversary.judges import corrupt
 from tests.sim.judging import Opened
 from tests.sim.model import SWARM
+from tests.sim.seeds import seeds
 from tests.sim.shell import Node
 from tests.sim.world import World
 from validation.cases import Case
 from validation.messages import UNSEALED, Verdict
 
-SEEDS = range(3)
+SEEDS = seeds(2)
 MEMBERS, ROUNDS, STEPS, SEGMENT = 5, 12, 10, 3
 """Segments of 3, 3, 3 and 1 inner steps."""
 

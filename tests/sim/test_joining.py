@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.sim.seeds import seeds
 from tests.sim.shell import Node
 from tests.sim.world import World
 from training.events import Applied, Publish
@@ -11,7 +12,7 @@ from training.messages import Commitment, Leave
 from training.round import Phase
 from validation.events import NodeEffect, NodeEvent
 
-SEEDS = range(5)
+SEEDS = seeds(3)
 
 
 def takes_part(node: Node) -> bool:

@@ -13,6 +13,7 @@ from tests.adversary.attacks import ATTACKS, RightNorm, SignFlip, Zero
 from tests.adversary.judges import corrupt
 from tests.adversary.reducers import miscounted
 from tests.sim.model import SWARM
+from tests.sim.seeds import seeds
 from tests.sim.shell import Node
 from tests.sim.world import World
 from training.events import Adopt
@@ -23,7 +24,7 @@ from validation.events import NodeEffect
 from validation.lottery import Chain
 from validation.messages import Verdict
 
-SEEDS = range(4)
+SEEDS = seeds(2)
 ROUNDS = 20
 
 
@@ -204,7 +205,7 @@ def test_a_reducer_that_alters_its_part_is_out(seed: int) -> None:
     assert_out(honest, liar, "reduction")
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", seeds(10))
 def test_who_has_looked_at_other_chunks_of_a_false_part_is_no_friend_of_the_reducer(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

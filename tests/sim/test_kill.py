@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.sim.seeds import seeds
 from tests.sim.shell import Node
 from tests.sim.world import World
 from training.events import Publish, SendPart
@@ -65,7 +66,7 @@ def check_recovery(world: World, victim: Node, before: int) -> None:
 
 @pytest.mark.parametrize("phase", PHASES, ids=lambda phase: phase.value)
 @pytest.mark.parametrize("role", ["leader", "close-leader", "member"])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", seeds(2))
 def test_killed_in(phase: Phase, role: str, seed: int) -> None:
     world = warmed_up(seed, rounds=14)
 
@@ -96,7 +97,7 @@ def announces(effect: NodeEffect) -> bool:
     return isinstance(effect, Publish) and isinstance(effect.record.body, Result)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", seeds(2))
 def test_reducer_dies_after_announcing_what_nobody_has_fetched(seed: int) -> None:
     world = warmed_up(seed)
     victim = world.nodes[seed]
@@ -115,7 +116,7 @@ def test_reducer_dies_after_announcing_what_nobody_has_fetched(seed: int) -> Non
     check_recovery(world, victim, victim.number)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", seeds(2))
 def test_sender_dies_before_sending(seed: int) -> None:
     world = warmed_up(seed)
     victim = world.nodes[seed]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from tests.sim.seeds import seeds
 from tests.sim.test_kill import warmed_up
 from training.round import Phase
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", seeds(6))
 @pytest.mark.parametrize("role", ["leader", "another"])
 def test_who_says_that_it_goes_costs_no_deadline(seed: int, role: str) -> None:
     world = warmed_up(seed, nodes=5, rounds=30)

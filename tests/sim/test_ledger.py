@@ -23,6 +23,7 @@ from rewards.ownership import ownership, verify
 from rewards.snapshot import balances_digest
 from tests.adversary.attacks import RightNorm
 from tests.sim.model import SIZES, SWARM, WIRE
+from tests.sim.seeds import seeds
 from tests.sim.witness import Witness
 from tests.sim.world import World
 from training.chain import Certificate
@@ -33,7 +34,7 @@ from validation.cases import Case
 from validation.messages import Verdict
 
 ROUNDS = 20
-SEEDS = range(3)
+SEEDS = seeds(2)
 BYTES_K = [chunk_bytes(elems, WIRE) for elems in SIZES]
 
 

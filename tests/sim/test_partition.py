@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from tests.sim.seeds import seeds
 from tests.sim.shell import Node
 from tests.sim.world import World
 from training.round import Phase
 
-SEEDS = range(2)
+SEEDS = seeds(1)
 SPLIT_S = 30.0
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.sim.seeds import seeds
 from tests.sim.storm import Storm
 
 ROOT = Path(__file__).parents[2]
-SEEDS, BATCH = 200, 8
+SEEDS, BATCH = len(seeds(200)), 8
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, BATCH))

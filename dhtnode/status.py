@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from dhtnode.errors import ConfigError, Exit
+from dhtnode.reward import PPM
 
 SCHEMA = 1
 
@@ -112,6 +113,8 @@ class ReceiptsPart(Part, frozen=True, kw_only=True):
     tokens: int = 0
     """Tokens that those receipts name."""
     last_round: int | None = None
+    share_ppm: int | None = None
+    """Millionths of all that the swarm's receipts name, since the first round with one of this node's."""
 
 
 class AuditCount(Part, frozen=True, kw_only=True):
@@ -315,6 +318,8 @@ class Status(Part, frozen=True, kw_only=True):
     uptime_s: float = 0.0
     swarm: SwarmPart
     terms: TermsPart = TermsPart()
+    alias: str = ""
+    """Three words that follow from the peer id, to say it by; others may have the same."""
     peer_id: str
     addresses: tuple[str, ...] = ()
     """Multiaddrs with /p2p/ at which others can dial this node."""
@@ -366,6 +371,11 @@ def parse_status(data: bytes) -> Status:
             Exit.FAILED,
         )
     return status
+
+
+def share_ppm(part: int, whole: int) -> int | None:
+    """Millionths, rounded down; None of nothing."""
+    return part * PPM // whole if whole else None
 
 
 def totals(by_peer: dict[str, dict[str, int]]) -> dict[str, int]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgpack
 
+from dhtnode.alias import alias_of
 from dhtnode.app.governing import Governing
 from dhtnode.app.joining import Joining
 from dhtnode.app.lookout import Lookout
@@ -33,6 +34,7 @@ from dhtnode.status import (
     SwarmPart,
     TrafficPart,
     TrainingPart,
+    share_ppm,
     totals,
 )
 from dhtnode.store import MOST_PEERS, RoundSummary, Store
@@ -64,6 +66,8 @@ class Totals:
     receipts: int = 0
     receipt_tokens: int = 0
     last_receipt: int | None = None
+    swarm_tokens: int = 0
+    """Of all receipts, since the first round with an own one."""
     of_me_pass: int = 0
     of_me_unsure: int = 0
     of_me_fail: int = 0
@@ -153,11 +157,14 @@ class Report:
         if self.standing is not None:
             self.standing.adopted(effect, self.validator)
         with self._store.batch():
-            for receipt in receipts_of(effect.certificate, effect.accepted):
+            receipts = receipts_of(effect.certificate, effect.accepted)
+            for receipt in receipts:
                 if receipt.worker == self._peer_id:
                     self._totals.receipts += 1
                     self._totals.receipt_tokens += receipt.tokens
                     self._totals.last_receipt = receipt.commitment.body.round
+            if self._totals.receipts:
+                self._totals.swarm_tokens += sum(receipt.tokens for receipt in receipts)
             if head.number:
                 self._store.add_round(self._summary(effect))
             _save_totals(self._store, self._totals)
@@ -231,6 +238,7 @@ class Report:
             pid=os.getpid(),
             uptime_s=time.monotonic() - self._start_s,
             swarm=SwarmPart(id=self._options.manifest.swarm_id.hex(), name=self._options.manifest.terms.name),
+            alias=alias_of(self._peer_id),
             peer_id=self._peer_id,
             addresses=tuple(network.addresses()) if network else (),
             peers=self._peers(),
@@ -250,6 +258,7 @@ class Report:
                 rounds=self._totals.receipts,
                 tokens=self._totals.receipt_tokens,
                 last_round=self._totals.last_receipt,
+                share_ppm=share_ppm(self._totals.receipt_tokens, self._totals.swarm_tokens),
             ),
             audits=self._audits(),
             plausibility=self.lookout.part() if self.lookout else None,

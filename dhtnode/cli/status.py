@@ -12,6 +12,7 @@ import msgspec
 from rich.console import Console
 from rich.live import Live
 
+from dhtnode.alias import alias_of
 from dhtnode.cli.view import status_view
 from dhtnode.control import NotRunningError, ask
 from dhtnode.home import Home
@@ -47,12 +48,14 @@ def offline_status(home: Home) -> Status:
 
 def _never_ran(home: Home) -> Status:
     manifest = Manifest.load(home.manifest_path)
+    peer_id = Identity.load(home.identity_path).peer_id if home.identity_path.exists() else ""
     return Status(
         running=False,
         saved_at_s=time.time(),
         version=version("dhtnode"),
         swarm=SwarmPart(id=manifest.swarm_id.hex(), name=manifest.terms.name),
-        peer_id=Identity.load(home.identity_path).peer_id if home.identity_path.exists() else "",
+        alias=alias_of(peer_id),
+        peer_id=peer_id,
         round=RoundPart(total=manifest.terms.round.rounds, phase="stopped", reason="no round finished yet"),
         training=TrainingPart(task=manifest.terms.task.kind),
         storage=StoragePart(home=str(home.root)),

@@ -10,6 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from dhtnode.alias import alias_of
 from dhtnode.reward import PPM
 from dhtnode.status import (
     AuditsPart,
@@ -159,6 +160,7 @@ def _facts(status: Status) -> Table:
     work = f"{training.tokens:,} tokens in {training.steps:,} steps, {rate(training.tokens_per_s)}{share}"
     rows = [
         ("node", headline(status)),
+        ("alias", status.alias),
         ("peer id", status.peer_id),
         ("reachable at", "\n".join(status.addresses) or "no address yet"),
         ("swarm id", status.swarm.id),
@@ -174,6 +176,7 @@ def _facts(status: Status) -> Table:
         (
             "receipts",
             f"{status.receipts.rounds:,} rounds, {status.receipts.tokens:,} tokens"
+            + _of_the_swarm(status.receipts.share_ppm)
             + (", data unverified" if status.plausibility else ""),
         ),
         ("audits", "" if status.plausibility else _audits(status.audits)),
@@ -196,11 +199,16 @@ def _facts(status: Status) -> Table:
     return table
 
 
+def _of_the_swarm(share: int | None) -> str:
+    return "" if share is None else f", {share / PPM:.1%} of the swarm's"
+
+
 def _peers(status: Status) -> Table:
-    table = Table("peer", "round", "member", "heard", "address", title_justify="left", title="peers")
+    table = Table("alias", "peer", "round", "member", "heard", "address", title_justify="left", title="peers")
     for peer in status.peers:
         heard = _UNKNOWN if peer.last_seen_s is None else f"{duration(peer.last_seen_s)} ago"
         table.add_row(
+            alias_of(peer.peer_id),
             peer.peer_id[-12:],
             _UNKNOWN if peer.round is None else str(peer.round),
             "yes" if peer.member else "no",
@@ -234,14 +242,16 @@ def _shown(outside: OutsidePart) -> Table:
 def trust_table(status: Status, rows: Iterable[TrustPart]) -> Table:
     """What this node thinks of each peer."""
     rows = list(rows)
-    columns = ["peer", "trust", "worth", "vote", "audited", "bans", "connected"]
+    columns = ["alias", "peer", "trust", "worth", "vote", "audited", "bans", "connected"]
     is_vouched = any(row.vouched_by for row in rows)
     if is_vouched:
         columns.append("vouched by")
     table = Table(*columns, title_justify="left", title="trust in others")
+    table.columns[1].overflow = "fold"  # it is here to be copied
     connected = {peer.peer_id for peer in status.peers}
     for row in rows:
         table.add_row(
+            alias_of(row.peer),
             row.peer,
             f"{row.trust_ppm / PPM:.3f}",
             f"{row.vote:g}",

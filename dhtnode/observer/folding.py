@@ -136,6 +136,16 @@ class Folding:
             if (one := closed.by_signer.get(key)) and one.id in closed.certificate.head.accepted
         ]
 
+    def accepted_tokens(self, since: int) -> int:
+        """Tokens of all accepted work from a round on."""
+        return sum(
+            one.body.tokens
+            for round_no, closed in self.rounds.items()
+            if round_no >= since
+            for one in closed.by_signer.values()
+            if one.id in closed.certificate.head.accepted
+        )
+
     def _registered(self, evidence: Evidence, terms: Terms) -> list[Signed[Registration]]:
         """What counts of the data that was registered, as for a node. Whoever reads has no data: that the
         sketches are true is for those to say who show it.

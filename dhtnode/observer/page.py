@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from dhtnode.alias import alias_of
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.manifest import Manifest
 from dhtnode.observer.chains import Chosen
@@ -33,6 +34,7 @@ from dhtnode.status import (
     Status,
     SwarmPart,
     TrainingPart,
+    share_ppm,
     totals,
 )
 from rewards.entries import peer_of, raw_key
@@ -81,12 +83,15 @@ def page(
     ledger = folding.ledger(raw_key(key))
     presence = seen.presences.get(key)
     receipts = folding.receipts(key)
+    tokens = sum(one.body.tokens for one in receipts)
+    swarm_tokens = folding.accepted_tokens(receipts[0].body.round) if receipts else 0
     dropped = _dropped([*seen.faults, *folding.faults])
     return Status(
         running=key in seen.answered,
         saved_at_s=seen.at_s,
         version=version("dhtnode"),
         swarm=SwarmPart(id=manifest.swarm_id.hex(), name=terms.name),
+        alias=alias_of(key),
         peer_id=key,
         addresses=_addresses(presence) if presence else (),
         peers=tuple(
@@ -106,8 +111,9 @@ def page(
         ),
         receipts=ReceiptsPart(
             rounds=len(receipts),
-            tokens=sum(one.body.tokens for one in receipts),
+            tokens=tokens,
             last_round=receipts[-1].body.round if receipts else None,
+            share_ppm=share_ppm(tokens, swarm_tokens),
         ),
         audits=AuditsPart(
             of_me=_counted([one for one in folding.verdicts if one.body.worker == key]),

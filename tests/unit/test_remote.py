@@ -397,7 +397,7 @@ def test_the_page_has_the_keys_of_a_node_s_and_null_for_what_no_outsider_knows()
     assert plain["training"]["utilisation"] is plain["audits"]["replay_s"] is None
     assert plain["audits"]["of_me"] == {"passed": 2, "unsure": 0, "failed": 0}
     assert plain["audits"]["by_me"] == {"passed": 1, "unsure": 0, "failed": 0}
-    assert plain["receipts"] == {"rounds": 6, "tokens": 480, "last_round": 5}
+    assert plain["receipts"] == {"rounds": 6, "tokens": 480, "last_round": 5, "share_ppm": 250_000}
     assert plain["training"]["loss"] == 1.0
 
 

@@ -11,6 +11,7 @@ from dhtnode.status import (
     AccountPart,
     OutsidePart,
     PlausibilityPart,
+    ReceiptsPart,
     ShownPart,
     Status,
     SuspicionPart,
@@ -32,6 +33,18 @@ def test_work_that_can_be_replayed_shows_audits() -> None:
     assert "by this node 0 passed" in text
     assert "unverified" not in text
     assert "looks odd" not in text
+
+
+def test_a_node_has_a_name_to_say_and_its_share_of_the_work() -> None:
+    receipts = ReceiptsPart(rounds=3, tokens=300, share_ppm=125_000)
+    console = Console(width=160)
+    with console.capture() as captured:
+        console.print(
+            status_view(msgspec.structs.replace(STATUS, alias="calm-amber-otter", receipts=receipts))
+        )
+    text = captured.get()
+    assert "calm-amber-otter" in text
+    assert "3 rounds, 300 tokens, 12.5% of the swarm's" in text
 
 
 def test_private_work_shows_who_looks_odd() -> None:

@@ -64,11 +64,14 @@ def opens(preimage: bytes, link: bytes) -> bool:
     return _hashed(preimage, 1) == link
 
 
-def follows(earlier: bytes, earlier_round: int, later: bytes, later_round: int) -> bool:
-    """Whether two links of one member are of one chain. True across epochs, where nothing can be told."""
-    if earlier_round // EPOCH != later_round // EPOCH:
-        return True
-    return _hashed(later, later_round - earlier_round) == earlier
+def is_one_epoch(one_round: int, other_round: int) -> bool:
+    """Whether a member's links for two rounds are of one chain: across epochs nothing can be told."""
+    return one_round // EPOCH == other_round // EPOCH
+
+
+def preimage_from(later: bytes, later_round: int, round_no: int) -> bytes:
+    """A round's preimage, by the link that a commitment for a later round of its epoch shows."""
+    return _hashed(later, later_round - round_no - 1)
 
 
 def obliged(preimage: bytes, head: bytes, target: bytes, rate: float) -> bool:

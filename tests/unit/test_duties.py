@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dhtnode.digest import digest
 from dhtnode.identity import Identity
 from tests.unit.parties import CHUNKS, SWARM, certified, commit, head_of, people, person
 from tests.unit.test_cases import verdict
@@ -10,7 +11,7 @@ from training.events import Adopt
 from training.messages import Commitment, Head
 from validation.docket import Docket, Trial
 from validation.duties import ROUNDS_KEPT, Duties
-from validation.lottery import Chain
+from validation.lottery import EPOCH, Chain
 from validation.rates import Rates
 
 PEOPLE = people(3)
@@ -28,16 +29,25 @@ class Played:
         self.device = device
         self.trials: list[list[Trial]] = []
 
-    def close(self) -> Certificate:
+    def close(self, *, without: Identity | None = None, made_up: bool = False) -> Certificate:
+        """A round ends.
+
+        Args:
+            without: who takes no part.
+            made_up: whether the idle one shows a link that is not of its chain.
+        """
         work = [
             commit(
                 someone,
                 self.before,
                 round=self.before.number,
-                link=Chain(someone, SWARM).link(self.before.number),
+                link=digest("made up", self.before.number)
+                if made_up and someone is IDLE
+                else Chain(someone, SWARM).link(self.before.number),
                 device=self.device if someone is IDLE else "cpu/unit",
             )
             for someone in PEOPLE
+            if someone is not without
         ]
         head = head_of(
             PEOPLE,
@@ -91,6 +101,31 @@ def test_what_was_drawn_is_counted_once_the_round_is_forgotten() -> None:
 def test_nothing_is_counted_before_a_verdict_could_have_come() -> None:
     played = Played()
     for _ in range(ROUNDS_KEPT):
+        played.close()
+    assert drawn_in_each_round(played) == 0
+
+
+def test_who_misses_a_round_is_drawn_for_by_the_link_it_shows_when_it_is_back() -> None:
+    played = Played()
+    played.close()
+    played.close(without=IDLE)
+    for _ in range(2 * ROUNDS_KEPT):
+        played.close(without=IDLE if len(played.trials) % 2 else None)
+    assert played.duties.skipped[IDLE.peer_id] > 0
+
+
+def test_who_makes_links_up_is_counted_in_every_round_that_it_hides() -> None:
+    played = Played()
+    for _ in range(5):
+        played.close(made_up=True)
+    assert played.duties.skipped[IDLE.peer_id] == 4
+    assert played.duties.skipped[EAGER.peer_id] == 0
+
+
+def test_nothing_is_hidden_between_two_chains() -> None:
+    played = Played()
+    played.before = head_of(PEOPLE, number=EPOCH - 1)
+    for _ in range(3):
         played.close()
     assert drawn_in_each_round(played) == 0
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dhtnode.digest import digest
 from dhtnode.identity import Identity
-from validation.lottery import EPOCH, Chain, follows, obliged, opens
+from validation.lottery import EPOCH, Chain, is_one_epoch, obliged, opens, preimage_from
 
 SWARM = digest("swarm", "lottery")
 ROUNDS = st.integers(min_value=0, max_value=3 * EPOCH)
@@ -45,9 +45,11 @@ def test_all_links_of_an_epoch_hang_together(epoch: int) -> None:
 @given(ROUNDS, st.integers(min_value=1, max_value=40))
 def test_links_of_one_member_are_of_one_chain(round_no: int, later: int) -> None:
     mine, other = chain(), chain(2)
-    assert follows(mine.link(round_no), round_no, mine.link(round_no + later), round_no + later)
-    if round_no // EPOCH == (round_no + later) // EPOCH:
-        assert not follows(mine.link(round_no), round_no, other.link(round_no + later), round_no + later)
+    if is_one_epoch(round_no, round_no + later):
+        shown = preimage_from(mine.link(round_no + later), round_no + later, round_no)
+        assert shown == mine.preimage(round_no)
+        made_up = preimage_from(other.link(round_no + later), round_no + later, round_no)
+        assert not opens(made_up, mine.link(round_no))
 
 
 def test_a_restart_has_the_same_chain_and_another_swarm_has_another() -> None:

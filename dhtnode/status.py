@@ -89,6 +89,8 @@ class TrainingPart(Part, frozen=True, kw_only=True):
     """Share of right answers there, for tasks that have such."""
     steps: int = 0
     """Inner steps since the home exists."""
+    unit: str = "tokens"
+    """What the task counts its work in: `tokens`, `samples`; here and wherever a field is called tokens."""
     tokens: int = 0
     """Tokens (samples, for tasks without tokens) trained since the home exists."""
     tokens_per_s: float | None = None

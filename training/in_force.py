@@ -83,6 +83,11 @@ class TermsInForce:
         """Rounds up to this one from which on other terms hold than before, in order."""
         return tuple(sorted({self._known[id_].body.effect for id_ in self._due(self.adopted, round_no)}))
 
+    def next_change(self, round_no: int) -> int | None:
+        """The first round after this one from which on an adopted amendment holds."""
+        effects = (self._known[id_].body.effect for id_ in self.adopted)
+        return min((effect for effect in effects if effect > round_no), default=None)
+
     # What may be adopted
 
     def may_adopt(self, before: Ids, after: Ids, number: int) -> bool:

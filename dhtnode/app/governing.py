@@ -185,14 +185,11 @@ class Governing:
     def terms(self) -> TermsPart:
         """What the node plays by."""
         in_force, head = self._in_force, self._head()
-        coming = [self.assembly.amendment(id_) for id_ in in_force.adopted]
-        effects = [one.body.effect for one in coming if one is not None and head is not None]
-        later = [effect for effect in effects if head is not None and effect > head.number]
         return TermsPart(
             digest=terms_digest(in_force.now).hex(),
             since_round=in_force.since,
             amendments=tuple(id_.hex() for id_ in in_force.adopted),
-            next_round=min(later, default=None),
+            next_round=in_force.next_change(head.number) if head is not None else None,
         )
 
     def news(self, head: Head) -> list[str]:

@@ -140,7 +140,7 @@ class Node:
             shard = task.shard(content, self._manifest.terms.data.held_out)
             self._report.starting = "building the model"
             trainer = await asyncio.to_thread(Trainer, self._manifest, task, self._options.device)
-            self._report.parameters = trainer.shape.params
+            self._report.parameters, self._report.unit = trainer.shape.params, task.unit
             worker = Worker(self._manifest, task, shard, trainer, self._identity.peer_id)
             self._report.worker = worker
             try:

@@ -110,6 +110,7 @@ class Report:
         self.entrance = ""
         """How far the search for the own proof of work is."""
         self.parameters: int | None = None
+        self.unit = "tokens"
         self.member: Member | None = None
         self.validator: Validator | None = None
         self.network: Network | None = None
@@ -325,6 +326,7 @@ class Report:
             eval_round=self.scored_round,
             eval_accuracy=self.scores.accuracy if self.scores else None,
             steps=self._totals.steps,
+            unit=self.unit,
             tokens=self._totals.tokens,
             tokens_per_s=self.worker.speed if self.worker else None,
             utilisation=min(1.0, busy_s / since_s) if since_s else None,

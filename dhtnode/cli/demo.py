@@ -189,7 +189,7 @@ def _live_table(known: Sequence[Status | None]) -> Table:
             str(status.round.number),
             status.round.phase,
             number(status.training.eval_loss),
-            rate(status.training.tokens_per_s),
+            rate(status.training),
             str(len(status.peers)),
             size(status.traffic.sent_bytes),
             size(status.traffic.received_bytes),

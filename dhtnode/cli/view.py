@@ -13,12 +13,14 @@ from rich.text import Text
 from dhtnode.alias import alias_of
 from dhtnode.reward import PPM
 from dhtnode.status import (
+    AuditCount,
     AuditsPart,
     OutsidePart,
     PlausibilityPart,
     RewardsPart,
     Status,
     TermsPart,
+    TrainingPart,
     TrustPart,
 )
 
@@ -63,7 +65,7 @@ def round_line(status: Status) -> str:
     return (
         f"round {status.round.number}{_of(status.round.total)}  "
         f"eval loss {number(status.training.eval_loss)}  loss {number(status.training.loss)}  "
-        f"{len(status.round.roster)} members  {rate(status.training.tokens_per_s)}  "
+        f"{len(status.round.roster)} members  {rate(status.training)}  "
         f"sent {size(status.traffic.sent_bytes)}  state {(status.round.state_digest or _UNKNOWN)[:12]}"
     )
 
@@ -78,10 +80,12 @@ def _audits(audits: AuditsPart) -> str:
     """Both directions, and who is out."""
     of_me, by_me = audits.of_me, audits.by_me
     out = f"; {len(audits.excluded)} out of the swarm, see 'dhtnode audit show'" if audits.excluded else ""
-    return (
-        f"of this node {of_me.passed:,} passed, {of_me.failed:,} failed; "
-        f"by this node {by_me.passed:,} passed, {by_me.failed:,} failed{out}"
-    )
+    return f"of this node {_outcomes(of_me)}; by this node {_outcomes(by_me)}{out}"
+
+
+def _outcomes(count: AuditCount) -> str:
+    unsure = f"{count.unsure:,} unsure, " if count.unsure else ""
+    return f"{count.passed:,} passed, {unsure}{count.failed:,} failed"
 
 
 def _oddities(part: PlausibilityPart) -> str:
@@ -157,7 +161,7 @@ def _facts(status: Status) -> Table:
     table.add_column(overflow="fold")
     training, traffic, storage = status.training, status.traffic, status.storage
     share = "" if training.utilisation is None else f", {training.utilisation:.0%} of the time in training"
-    work = f"{training.tokens:,} tokens in {training.steps:,} steps, {rate(training.tokens_per_s)}{share}"
+    work = f"{training.tokens:,} {training.unit} in {training.steps:,} steps, {rate(training)}{share}"
     rows = [
         ("node", headline(status)),
         ("alias", status.alias),
@@ -175,7 +179,7 @@ def _facts(status: Status) -> Table:
         ("work", work),
         (
             "receipts",
-            f"{status.receipts.rounds:,} rounds, {status.receipts.tokens:,} tokens"
+            f"{status.receipts.rounds:,} rounds, {status.receipts.tokens:,} {training.unit}"
             + _of_the_swarm(status.receipts.share_ppm)
             + (", data unverified" if status.plausibility else ""),
         ),
@@ -298,8 +302,10 @@ def number(value: float | None) -> str:
     return _UNKNOWN if value is None else f"{value:.4f}"
 
 
-def rate(tokens_per_s: float | None) -> str:
-    return f"{_UNKNOWN} tokens/s" if tokens_per_s is None else f"{tokens_per_s:,.0f} tokens/s"
+def rate(training: TrainingPart) -> str:
+    """How fast the last local run was, in what the task counts."""
+    speed = training.tokens_per_s
+    return f"{_UNKNOWN if speed is None else format(speed, ',.0f')} {training.unit}/s"
 
 
 def size(count: int) -> str:

@@ -90,7 +90,8 @@ class Folding:
         self.used: dict[bytes, int] = {}
         """Ids of the heads, records and verdicts that all this rests on, and of which round."""
         self.parameters = model.params
-        self._terms = _in_force(evidence, chosen.newest.head, terms)
+        self.terms = _in_force(evidence, chosen.newest.head, terms)
+        """Those of the chain's rounds."""
         sizes_K = chunk_sizes(model.update_elems, terms.wire)
         self._chunk_bytes_K = [chunk_bytes(elems, terms.wire) for elems in sizes_K]
         self._entries: list[Entry] = []
@@ -106,7 +107,7 @@ class Folding:
                 self._book(closed)
         shards = self._registered(evidence, terms)
         self._rules = rules_in_force(
-            *(self._terms, self.number - 1, model.params),
+            *(self.terms, self.number - 1, model.params),
             registry_of=lambda section: register(shards, training_chunks(terms.data), section),
         )
         self._convict(evidence)
@@ -186,7 +187,7 @@ class Folding:
     def _book(self, closed: ClosedRound) -> None:
         for record in (*closed.commitments_N, *closed.results):
             self.used[record.id] = closed.number
-        terms = self._terms.at(closed.number)
+        terms = self.terms.at(closed.number)
         self._entries += round_entries(closed, self._chunk_bytes_K, terms.reward)
         if terms.data.mode == "shared" and terms.audit.rate > 0:
             self._hear(closed)

@@ -11,7 +11,7 @@ import msgspec
 
 from dhtnode.alias import alias_of
 from dhtnode.errors import RemoteProtocolError
-from dhtnode.manifest import Manifest
+from dhtnode.manifest import Manifest, terms_digest
 from dhtnode.observer.chains import Chosen
 from dhtnode.observer.evidence import Evidence
 from dhtnode.observer.folding import Folding
@@ -33,6 +33,7 @@ from dhtnode.status import (
     ShownPart,
     Status,
     SwarmPart,
+    TermsPart,
     TrainingPart,
     share_ppm,
     totals,
@@ -41,6 +42,8 @@ from rewards.entries import peer_of, raw_key
 from rewards.ledger import Ledger
 from rewards.ownership import shares_ppm
 from rewards.statement import account_of, changes_of
+from training.in_force import TermsInForce
+from training.messages import WHOLE, Head
 from validation.appraisal import Appraisal, lower_median
 from validation.messages import Verdict
 
@@ -53,6 +56,8 @@ UNKNOWN = (
     *("reputation.vouchers", "deadlines_s", "storage"),
 )
 """What only the node itself knows."""
+_UNITS = {"text": "tokens", "digits": "samples"}
+"""Of built-in tasks. Others say it in code that an outsider does not run."""
 UNKNOWN_IF_PRIVATE = tuple(
     f"plausibility.{name}" for name in ("peers", "change", "change_round", "judges", "rising")
 )
@@ -91,6 +96,7 @@ def page(
         saved_at_s=seen.at_s,
         version=version("dhtnode"),
         swarm=SwarmPart(id=manifest.swarm_id.hex(), name=terms.name),
+        terms=_terms(folding.terms, head),
         alias=alias_of(key),
         peer_id=key,
         addresses=_addresses(presence) if presence else (),
@@ -99,13 +105,15 @@ def page(
         ),
         round=RoundPart(
             number=head.number,
-            total=terms.round.rounds,
+            total=folding.terms.now.round.rounds,
             phase="",
             state_digest=head.state.hex(),
             roster=head.members,
+            votes=tuple(vote / WHOLE for vote in head.votes),
         ),
         training=TrainingPart(
             task=terms.task.kind,
+            unit=_UNITS.get(terms.task.kind, "units"),
             parameters=folding.parameters,
             loss=receipts[-1].body.loss_micro / 1e6 if receipts else None,
         ),
@@ -140,6 +148,18 @@ def page(
             entries_root=folding.entries.root.hex(),
             unknown=UNKNOWN + (UNKNOWN_IF_PRIVATE if private else ()),
         ),
+    )
+
+
+def _terms(in_force: TermsInForce, head: Head) -> TermsPart:
+    """Nothing where amendments that the chain has adopted were not shown."""
+    if in_force.adopted != head.amendments:
+        return TermsPart()
+    return TermsPart(
+        digest=terms_digest(in_force.now).hex(),
+        since_round=in_force.since,
+        amendments=tuple(id_.hex() for id_ in in_force.adopted),
+        next_round=in_force.next_change(head.number),
     )
 
 

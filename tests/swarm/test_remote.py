@@ -64,10 +64,11 @@ def facts(document: Page) -> Page:
     """What both can know, but for what others think: a node asks that every half minute."""
     audits, rounds = document["audits"], document["round"]
     return {
-        **{name: document[name] for name in ("schema", "swarm", "peer_id", "receipts", "rewards", "branch")},
+        **{name: document[name] for name in ("schema", "swarm", "terms", "alias", "peer_id")},
+        **{name: document[name] for name in ("receipts", "rewards", "branch")},
         "audits": {name: audits[name] for name in ("of_me", "by_me", "excluded")},
-        "round": {name: rounds[name] for name in ("number", "total", "state_digest", "roster")},
-        "parameters": document["training"]["parameters"],
+        "round": {name: rounds[name] for name in ("number", "total", "state_digest", "roster", "votes")},
+        "training": {name: document["training"][name] for name in ("task", "parameters")},
     }
 
 

@@ -14,6 +14,8 @@ from dhtnode.cli.view import trust_table
 from dhtnode.home import Home
 from dhtnode.status import TrustPart, parse_status
 
+WIDE = 150
+"""Columns that a table with whole peer ids needs."""
 Order = Literal["trust", "peer", "audits", "bans"]
 ORDERS: dict[Order, Callable[[TrustPart], tuple[float | str, ...]]] = {
     "trust": lambda row: (-row.trust_ppm, row.peer),
@@ -31,5 +33,11 @@ def show_peers(home: Home, order: Order, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode() + "\n")
     else:
-        console = Console(highlight=False)
-        console.print(trust_table(status, rows) if rows else "no peers yet: this node has seen no round")
+        terminal = Console(highlight=False)
+        console = terminal if terminal.is_terminal else Console(highlight=False, width=WIDE)
+        wide = console.width >= WIDE
+        console.print(
+            trust_table(status, rows, wide=wide) if rows else "no peers yet: this node has seen no round"
+        )
+        if rows and not wide:
+            console.print(f"--json, or a terminal of {WIDE} columns, has whole peer ids and more columns")

@@ -85,7 +85,12 @@ def _print_tables(documents: Iterator[bytes], *, watch: bool) -> None:
     if not watch:
         console.print(status_view(parse_status(next(documents))))
         return
-    with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
+    if not console.is_terminal:  # one page after the other, for whoever reads a file as it grows
+        for document in documents:
+            console.print(status_view(parse_status(document)))
+            sys.stdout.flush()
+        return
+    with Live(console=console, screen=True, auto_refresh=False) as live:
         for document in documents:
             live.update(status_view(parse_status(document)), refresh=True)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from dhtnode.alias import alias_of
@@ -208,7 +208,16 @@ def _of_the_swarm(share: int | None) -> str:
 
 
 def _peers(status: Status) -> Table:
-    table = Table("alias", "peer", "round", "member", "heard", "address", title_justify="left", title="peers")
+    table = Table(
+        Column("alias", no_wrap=True),
+        "peer",
+        "round",
+        "member",
+        "heard",
+        "address",
+        title_justify="left",
+        title="peers",
+    )
     for peer in status.peers:
         heard = _UNKNOWN if peer.last_seen_s is None else f"{duration(peer.last_seen_s)} ago"
         table.add_row(
@@ -243,28 +252,34 @@ def _shown(outside: OutsidePart) -> Table:
     return table
 
 
-def trust_table(status: Status, rows: Iterable[TrustPart]) -> Table:
-    """What this node thinks of each peer."""
+def trust_table(status: Status, rows: Iterable[TrustPart], *, wide: bool = False) -> Table:
+    """What this node thinks of each peer.
+
+    Args:
+        status: for votes and connections.
+        rows: the peers.
+        wide: whole peer ids, and the columns that 80 characters have no room for.
+    """
     rows = list(rows)
-    columns = ["alias", "peer", "trust", "worth", "vote", "audited", "bans", "connected"]
-    is_vouched = any(row.vouched_by for row in rows)
-    if is_vouched:
-        columns.append("vouched by")
-    table = Table(*columns, title_justify="left", title="trust in others")
-    table.columns[1].overflow = "fold"  # it is here to be copied
     connected = {peer.peer_id for peer in status.peers}
+    cells: dict[str, Callable[[TrustPart], str]] = {
+        "alias": lambda row: alias_of(row.peer),
+        "peer": lambda row: row.peer if wide else row.peer[-12:],
+        "trust": lambda row: f"{row.trust_ppm / PPM:.3f}",
+        "vote": lambda row: vote_in_roster(status, row.peer),
+        "audited": lambda row: f"{row.audit_rate:.0%}",
+        "bans": _bans,
+    }
+    if wide:
+        cells["worth"] = lambda row: f"{row.vote:g}"
+        cells["connected"] = lambda row: "yes" if row.peer in connected else "no"
+    if wide and any(row.vouched_by for row in rows):
+        cells["vouched by"] = lambda row: (row.vouched_by or "")[-12:]
+    table = Table(title_justify="left", title="trust in others")
+    for name in cells:
+        table.add_column(name, no_wrap=name in {"alias", "peer"})
     for row in rows:
-        table.add_row(
-            alias_of(row.peer),
-            row.peer,
-            f"{row.trust_ppm / PPM:.3f}",
-            f"{row.vote:g}",
-            vote_in_roster(status, row.peer),
-            f"{row.audit_rate:.0%}",
-            _bans(row),
-            "yes" if row.peer in connected else "no",
-            *([(row.vouched_by or "")[-12:]] if is_vouched else []),
-        )
+        table.add_row(*(cell(row) for cell in cells.values()))
     return table
 
 
@@ -278,8 +293,8 @@ def vote_in_roster(status: Status, peer: str) -> str:
 
 def _bans(row: TrustPart) -> str:
     if row.banned_until == -1:
-        return "out for good"
-    return f"{row.bans}, until round {row.banned_until}" if row.banned_until else str(row.bans)
+        return "for good"
+    return f"{row.bans}, until {row.banned_until}" if row.banned_until else str(row.bans)
 
 
 def _rejected(status: Status) -> Table:

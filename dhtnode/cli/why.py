@@ -6,8 +6,9 @@ Everything is checked again from the records themselves, as a stranger would; lo
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from rich.console import Console
@@ -17,17 +18,19 @@ from dhtnode.cli.audit import line_of
 from dhtnode.errors import ConfigError, Exit, RemoteProtocolError
 from dhtnode.home import Home
 from dhtnode.manifest import Manifest
-from dhtnode.records import Signed, open_record
+from dhtnode.records import Body, Signed, open_record
 from dhtnode.store import Store, StoredRecord
 from rewards.book import LAST
 from rewards.data import Registration
 from rewards.entries import ROUND_BYTES, Kind, peer_of, unpacked
-from rewards.evidence import fault_of
+from rewards.evidence import fault_of, is_dated
 from rewards.governance import Ballot
 from rewards.heads import HEAD
 from training.chain import Certificate, open_certificate
-from training.messages import Commitment, Result
+from training.messages import WHOLE, Commitment, Result
 from validation.cases import CASE, open_case
+from validation.entry import Entry, zero_bits
+from validation.epochs import Summary
 from validation.messages import Verdict
 from validation.voucher import Voucher
 
@@ -39,6 +42,13 @@ _BOOKED: dict[int, str] = {
     Kind.REDUCTION: "a reduction of {amount:,} bytes",
     Kind.BOND: "a bond of {amount:,} micro-credits for a newcomer that was found false",
 }
+
+
+_BODIES: dict[str, type[Body]] = {
+    kind.KIND: kind
+    for kind in (Commitment, Result, Verdict, Amendment, Registration, Voucher, Ballot, Entry, Summary)
+}
+"""All that a home keeps as single records."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,8 @@ class Shown:
     signer: str
     says: str
     rests_on: tuple[Ground, ...]
+    body: dict[str, Any]
+    """What was signed: bytes as hex. Of a case and a head, which are made of several records, nothing."""
     booked: tuple[str, ...] = ()
     """What it is in the ledger of this home."""
 
@@ -94,7 +106,8 @@ def _print(shown: Shown) -> None:
     console.print(f"{shown.kind} {shown.id}, round {shown.round}, by {shown.signer}: its signature is good.")
     for ground in shown.rests_on:
         state = "here, and good" if ground.here else "not in this home, so not checked"
-        console.print(f"  rests on {ground.what} ({ground.id[:12]}): {state}")
+        name = f" ({ground.id[:12]})" if ground.id else ""
+        console.print(f"  rests on {ground.what}{name}: {state}")
     for line in shown.booked or ("nothing",):
         console.print(f"  in the ledger: {line}")
 
@@ -130,6 +143,8 @@ class _Reader:
             RemoteProtocolError: it, or something in it, is not good.
         """
         says, grounds = self._says(stored)
+        kind = _BODIES.get(stored.kind)
+        body = open_record(stored.wire, self._swarm_id, {stored.kind: kind}).body if kind else None
         return Shown(
             id=stored.id.hex(),
             kind=stored.kind,
@@ -137,6 +152,7 @@ class _Reader:
             signer=stored.signer,
             says=says,
             rests_on=grounds,
+            body=_readable(msgspec.to_builtins(body, builtin_types=(bytes,))) if body else {},
             booked=tuple(self._booked(stored)),
         )
 
@@ -154,8 +170,9 @@ class _Reader:
             case Result.KIND:
                 result = open_record(stored.wire, self._swarm_id, {Result.KIND: Result})
                 says = f"{result.signer} reduced part {result.body.part} of round {result.body.round}"
-                head, _ = self._closing(stored.round_no, result.body.base)
-                return f"{says} from the work of {len(result.body.included)} members", (head,)
+                head, accepted = self._closing(stored.round_no, result.body.base)
+                works = self._works(stored.round_no, accepted)
+                return f"{says} from the work of {len(result.body.included)} members", (head, *works)
             case Verdict.KIND:
                 verdict = open_record(stored.wire, self._swarm_id, {Verdict.KIND: Verdict})
                 head, _ = self._closing(stored.round_no, None, verdict.body.base)
@@ -175,19 +192,33 @@ class _Reader:
                 shard = open_record(stored.wire, self._swarm_id, {Registration.KIND: Registration})
                 first, last = shard.body.first, shard.body.first + shard.body.chunks - 1
                 what = f"chunks {first} to {last}" if shard.body.chunks else "its own data"
-                return f"{shard.signer} registered {what} as {shard.body.domain}", ()
+                dates = self._dating(shard)
+                return f"{shard.signer} registered {what} as {shard.body.domain}", (dates,)
             case Voucher.KIND:
                 voucher = open_record(stored.wire, self._swarm_id, {Voucher.KIND: Voucher})
                 bond = f"with {voucher.body.bond_micro:,} micro-credits"
-                return f"{voucher.signer} answered for {voucher.body.newcomer} {bond}", ()
+                standing = self._with_a_vote(voucher)
+                return f"{voucher.signer} answered for {voucher.body.newcomer} {bond}", (standing,)
+            case Entry.KIND:
+                entry = open_record(stored.wire, self._swarm_id, {Entry.KIND: Entry})
+                bits = zero_bits(self._swarm_id, entry.signer, entry.body.nonce)
+                return f"{entry.signer} has shown a proof of work of {bits} bits for its entry", ()
+            case Summary.KIND:
+                summary = open_record(stored.wire, self._swarm_id, {Summary.KIND: Summary})
+                said = f"{summary.body.verdicts:,} verdicts on {len(summary.body.rows)} members"
+                return f"{summary.signer} has summed up its {said} in epoch {summary.body.epoch}", ()
             case Ballot.KIND:
                 ballot = open_record(stored.wire, self._swarm_id, {Ballot.KIND: Ballot})
                 about = self._store.record(ballot.body.amendment)
                 ground = Ground("a proposal", ballot.body.amendment.hex(), about is not None)
                 return f"{ballot.signer} voted {'yes' if ballot.body.yes else 'no'}", (ground,)
-            case _:
+            case _ if stored.kind == HEAD:
                 certificate = open_certificate(stored.wire, self._swarm_id, "")
                 return _certified(certificate), ()
+        raise ConfigError(
+            f"{stored.id.hex()} is a {stored.kind}, which this version can't read; update dhtnode",
+            Exit.FAILED,
+        )
 
     def _closing(
         self, round_no: int, base: bytes | None, id_: bytes = b""
@@ -199,6 +230,33 @@ class _Reader:
                 ground = Ground(_certified(certificate), certificate.id.hex(), here=True)
                 return ground, certificate.head.accepted
         return Ground(f"the certified head of round {round_no}", id_.hex(), here=False), ()
+
+    def _works(self, round_no: int, accepted: Sequence[bytes]) -> Iterator[Ground]:
+        """The work that a round took in."""
+        for id_ in accepted:
+            stored = self._store.record(id_)
+            if stored is not None:
+                open_record(stored.wire, self._swarm_id, {Commitment.KIND: Commitment})
+            yield Ground(f"work of round {round_no} that was taken in", id_.hex(), stored is not None)
+
+    def _dating(self, shard: Signed[Registration]) -> Ground:
+        """The commitment that says when data was registered: without one it counts for nothing."""
+        for stored in self._store.records(Commitment.KIND, shard.body.round, shard.signer):
+            work = open_record(stored.wire, self._swarm_id, {Commitment.KIND: Commitment})
+            if is_dated(work, shard):
+                return Ground(
+                    f"its signer's commitment for round {work.body.round}", work.id.hex(), here=True
+                )
+        return Ground(f"its signer's commitment for round {shard.body.round}", "", here=False)
+
+    def _with_a_vote(self, voucher: Signed[Voucher]) -> Ground:
+        """The head in which its signer has a whole vote: nobody else may answer for others."""
+        what = f"its signer's whole vote before round {voucher.body.round}"
+        for stored in self._store.records(HEAD, voucher.body.round):
+            certificate = open_certificate(stored.wire, self._swarm_id, "")
+            if certificate.head.vote_of(voucher.signer) == WHOLE:
+                return Ground(f"{what}, in {_certified(certificate)}", certificate.id.hex(), here=True)
+        return Ground(what, "", here=False)
 
     def _judged(self, verdict: Signed[Verdict]) -> Ground:
         body = verdict.body
@@ -216,6 +274,14 @@ class _Reader:
             if entry.record == name:
                 what = _BOOKED[entry.kind].format(amount=entry.amount, share=entry.ppm / 1_000_000)
                 yield f"round {entry.round}, {what}, to the account of {peer_of(entry.key)}"
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, dict):
+        return {key: _readable(item) for key, item in value.items()}
+    return [_readable(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _worked(work: Signed[Commitment]) -> str:

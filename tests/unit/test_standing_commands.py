@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
+from rich.console import Console
 
+from dhtnode.alias import alias_of
 from dhtnode.app.standing import Standing
+from dhtnode.cli import status
+from dhtnode.cli.view import trust_table
 from dhtnode.home import Home
 from dhtnode.identity import Identity
 from dhtnode.manifest import AuditSection, Manifest
-from dhtnode.records import Signed
+from dhtnode.records import Signed, sign
 from dhtnode.reward import RewardSection
 from dhtnode.status import (
     OfMePart,
@@ -32,6 +36,8 @@ from tests.unit.rounds import fetched, history, next_round, passed
 from training.events import Adopt
 from training.in_force import TermsInForce
 from validation.cases import CASE, equivocation_case
+from validation.entry import NONCE_BYTES, Entry
+from validation.epochs import Summary
 from validation.messages import Verdict
 
 PEOPLE = people(4)
@@ -41,6 +47,8 @@ HISTORY.append(next_round(HISTORY[-1].certificate.head, PEOPLE, late=[LATE]))
 CLOSED = HISTORY[2]
 WORK = next(work for work in CLOSED.accepted if work.signer == WORKER.peer_id)
 VERDICT = passed(ME, CLOSED, WORK)
+PAID = sign(LATE, SWARM, Entry(nonce=bytes(NONCE_BYTES)))
+SUMMED = sign(OTHER, SWARM, Summary(epoch=0, verdicts=3, folded=bytes(32), rows=()))
 CASE_SHOWN = equivocation_case(
     commit(OTHER, HISTORY[4].certificate.head), commit(OTHER, HISTORY[4].certificate.head, tokens=1)
 )
@@ -79,6 +87,8 @@ def home_of(
         standing.convicted(CASE_SHOWN)
         _keep(store, VERDICT.id, "verdict", VERDICT.signer, VERDICT.wire)
         _keep(store, CASE_SHOWN.id, CASE, CASE_SHOWN.guilty, CASE_SHOWN.wire, round_no=4)
+        _keep(store, PAID.id, Entry.KIND, PAID.signer, PAID.wire, round_no=0)
+        _keep(store, SUMMED.id, Summary.KIND, SUMMED.signer, SUMMED.wire, round_no=0)
         store.save_status(STATUS)
     return home
 
@@ -122,8 +132,10 @@ STATUS = Status(
         (VERDICT.id, "pass: ", "a record of", "an audit of work of 80 tokens"),
         (CASE_SHOWN.id, "contradict each other", "signed by", "a proven fault"),
         (CLOSED.certificate.id, "the head of round 1, certified by 3 of its 4", "", "nothing"),
+        (PAID.id, "a proof of work of ", "", "nothing"),
+        (SUMMED.id, "its 3 verdicts on 0 members in epoch 0", "", "nothing"),
     ],
-    ids=["commitment", "result", "verdict", "case", "head"],
+    ids=["commitment", "result", "verdict", "case", "head", "entry", "summary"],
 )
 def test_why_explains_each_kind_of_record(
     dhtnode: Command, tmp_path: Path, record: bytes, says: str, ground: str, booked: str
@@ -169,6 +181,16 @@ def test_a_record_that_was_changed_on_the_disk_is_refused(dhtnode: Command, tmp_
     assert "is not good: bad-signature" in refusal(dhtnode("why --home home", "00" * 32), 1)
 
 
+def test_why_has_all_that_was_signed_and_all_that_was_taken_in(dhtnode: Command, tmp_path: Path) -> None:
+    home_of(ME, tmp_path / "home")
+    reduction = CLOSED.results[0]
+    found = json.loads(dhtnode("why --json --home home", reduction.id.hex()).out)
+    assert found["body"]["part"] == reduction.body.part
+    assert found["body"]["root"] == reduction.body.root.hex()
+    works = {work.id.hex() for work in CLOSED.accepted}
+    assert works <= {ground["id"] for ground in found["rests_on"] if ground["here"]}
+
+
 # peers and status
 
 
@@ -188,9 +210,35 @@ def test_peers_come_in_the_order_that_was_asked_for(
 def test_peers_are_readable_without_colour(dhtnode: Command, tmp_path: Path) -> None:
     home_of(ME, tmp_path / "home")
     shown = dhtnode("peers --home home").out
-    for words in (LATE.peer_id, "0.800", "6%", "out for good"):
+    for words in (LATE.peer_id, "0.800", "6%", "for good", alias_of(LATE.peer_id)):
         assert words in shown
     assert "\x1b" not in shown
+
+
+def test_on_a_narrow_terminal_no_column_of_the_table_is_cut() -> None:
+    console = Console(width=80)
+    with console.capture() as captured:
+        console.print(trust_table(STATUS, STATUS.reputation.table))
+    text = captured.get()
+    assert "…" not in text
+    for words in (LATE.peer_id[-12:], alias_of(LATE.peer_id), "0.800", "for good"):
+        assert words in text
+
+
+def test_status_that_is_watched_by_a_program_is_written_page_by_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each is there before the next is made."""
+    written = []
+
+    def thrice(home: Home) -> Iterator[bytes]:
+        for _ in range(3):
+            yield msgspec.json.encode(STATUS)
+            written.append(capsys.readouterr().out)
+
+    monkeypatch.setattr(status, "_every_second", thrice)
+    status.show_status(home_of(ME, tmp_path / "home"), as_json=False, watch=True)
+    assert [page.count("swarm unit") for page in written] == [1, 1, 1]
 
 
 def test_status_says_where_the_node_stands_and_why(dhtnode: Command, tmp_path: Path) -> None:

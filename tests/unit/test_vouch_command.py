@@ -99,10 +99,10 @@ def test_both_sides_see_the_voucher_in_their_status() -> None:
 
 
 def test_peers_names_who_answers_for_whom() -> None:
-    table = trust_table(STATUS, STATUS.reputation.table)
+    table = trust_table(STATUS, STATUS.reputation.table, wide=True)
     assert [column.header for column in table.columns][-1] == "vouched by"
     without = [msgspec.structs.replace(row, vouched_by=None) for row in STATUS.reputation.table]
-    assert "vouched by" not in [column.header for column in trust_table(STATUS, without).columns]
+    assert "vouched by" not in [column.header for column in trust_table(STATUS, without, wide=True).columns]
 
 
 def test_why_explains_a_voucher_and_what_became_of_it(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from dhtnode.cli.audit import open_export
 from dhtnode.errors import Exit
 from tests.swarm.conftest import MakeSwarm
 from tests.swarm.harness import RUN, Swarm
+from tests.swarm.nursery import PYTHON
 from validation.cases import Case
 from validation.messages import Verdict
 
@@ -23,9 +23,7 @@ LAST_SEGMENT = 2
 
 
 def cheating(attack: str) -> tuple[str, ...]:
-    return (sys.executable, "-c", f"import runpy, sys; sys.argv[0] = {str(CHEAT)!r}; "
-            f"sys.path.insert(0, {str(CHEAT.parents[2])!r}); sys.argv.insert(1, {attack!r}); "
-            f"runpy.run_path({str(CHEAT)!r})")  # fmt: skip
+    return (*PYTHON, str(CHEAT), attack)
 
 
 def audit(swarm: Swarm, *words: str, node: str | None = "a") -> subprocess.CompletedProcess[str]:
@@ -34,18 +32,22 @@ def audit(swarm: Swarm, *words: str, node: str | None = "a") -> subprocess.Compl
 
 
 @pytest.mark.parametrize(
-    ("attack", "charge", "said"),
+    ("attack", "charge", "said", "segment"),
     [
-        ("sign-flip", "work", "that it had not done as committed"),
-        ("right-norm", "work", "that it had not done as committed"),
-        ("false-reducer", "reduction", "altered the part that it reduced"),
-        ("lazy-auditor", "audit", "that it had not replayed"),
-        ("false-accuser", "accusation", "called a sound"),
+        ("right-norm", "work", "that it had not done as committed", LAST_SEGMENT),
+        ("label-flip", "work", "that it had not done as committed", 0),
+        ("copycat", "work", "that it had not done as committed", 0),
+        ("false-reducer", "reduction", "altered the part that it reduced", None),
+        ("lazy-auditor", "audit", "that it had not replayed", None),
+        ("false-accuser", "accusation", "called a sound", None),
     ],
 )
 def test_a_cheat_is_out_and_anybody_can_check_why(
-    make_swarm: MakeSwarm, tmp_path: Path, attack: str, charge: str, said: str
+    make_swarm: MakeSwarm, tmp_path: Path, attack: str, charge: str, said: str, segment: int | None
 ) -> None:
+    """`segment` is the first that is false: right-norm's steps are honest, what it sends does not follow from
+    them; who trains on other data is false from the first step on.
+    """
     swarm = make_swarm({"audit.segment": 2}, min_peers=5, inner_steps="5")
     for name in HONEST:
         swarm.start(name)
@@ -80,10 +82,10 @@ def test_a_cheat_is_out_and_anybody_can_check_why(
     case = open_export(file)
     assert isinstance(case, Case)
     assert (case.guilty, case.charge) == (cheat, charge)
-    if charge == "work":  # its steps are honest, what it sends does not follow from them
+    if segment is not None:
         named = {record.body.segment for record in case.records if isinstance(record.body, Verdict)}
-        assert LAST_SEGMENT in named
-        assert named <= {LAST_SEGMENT, None}
+        assert segment in named
+        assert named <= {segment, None}
     damaged = bytearray(file.read_bytes())
     damaged[-5] ^= 1
     file.write_bytes(damaged)
@@ -95,7 +97,8 @@ def test_a_cheat_is_out_and_anybody_can_check_why(
 
 def old_processor(*before: str) -> tuple[str, ...]:
     """The command of a node whose torch uses no wide instructions: it gives other bits for the same work."""
-    return ("env", "ATEN_CPU_CAPABILITY=default", "DNNL_MAX_CPU_ISA=SSE41", *(before or RUN))
+    instructions = ("ATEN_CPU_CAPABILITY=default", "DNNL_MAX_CPU_ISA=SSE41")
+    return ("env", f"PYTHONPATH={CHEAT.parents[2]}", *instructions, *(before or RUN))
 
 
 def test_members_with_other_processors_audit_each_other(make_swarm: MakeSwarm) -> None:

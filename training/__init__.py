@@ -9,7 +9,8 @@ The data's way through a round, from state t to state t + 1:
                   the exact state at one
     codec.py      the pseudo-gradient as bytes; contribution.py: digested, and checked on arrival
     partition.py  who reduces which chunks
-    reduce.py     the weighted mean, in roster order
+    reduce.py     the senders' chunks become one, in roster order; aggregate.py: by clipping, which is the
+                  default, or by the weighted mean
     outer.py      Nesterov step, and the next state; scaling.py: what it tells of gradients' sizes
 
     genesis.py    the state before the first round, from the seed alone; eager.py: torch uncompiled
@@ -18,12 +19,14 @@ The data's way through a round, from state t to state t + 1:
 
 How members agree on who is in a round and how it closed (pure: events in, effects out):
 
-    member.py     a node's life: the chain of rounds, catching up, going on alone; chain.py, pace.py
+    member.py     a node's life: the chain of rounds, catching up, going on alone; chain.py, pace.py;
+                  sync.py: what neighbours ask each other; stall.py: when to go on alone, and who first
     round.py      one round: gathering.py (who is in), butterfly.py and closing.py (reduce and close)
     in_force.py   the manifest's terms and what a chain has amended in them, round by round
     agreement.py  one value among known electors; roster.py: who leads, and what a majority is;
                   regard.py: what a node thinks of the others, as far as a round asks
-    messages.py   the records that members send; pool.py: what has been said; deadlines.py
+    messages.py   the records that members send; pool.py: what has been said; early.py: what was said
+                  before its round began here; deadlines.py
     events.py     the interface between this core and the shell around it
 
 The shell: worker.py (arithmetic in threads), exchange.py (parts on the network), library.py (states

@@ -28,7 +28,8 @@ account.py       what is held for and against one peer; bans
 reputation.py    trust, audit rate, and why; witness.py: what feeds it
 appraisal.py     what a member signs when it is asked for its opinion
 voting.py        how differing opinions become one vote that all reduce with; regard.py: what a round asks
-entry.py         what it costs to begin: a proof of work, or a member that answers for it
+entry.py         what it costs to begin: a proof of work, or a member that answers for it; voucher.py: what
+                 that member says, and when it holds
 
 How evidence gets to who was away
 idtree.py        a set of record ids under one root

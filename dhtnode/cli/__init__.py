@@ -1,7 +1,7 @@
 """The command line: reads what the user asked for, calls the rooms below, shows what they say.
 
 root.py      the commands and their help; govern.py: those that have the running node sign something
-create.py    `swarm new`: writing a manifest
+create.py    `swarm new`: writing a manifest; values.py: KEY=VALUE on a command line
 show.py      `swarm show`: reading one
 run.py       `run`: from options to a running node
 progress.py  what `run` shows while it works

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ ROOMS = ["dhtnode", "training", "validation", "rewards"]
 """Each room may import itself and those before it."""
 COMPOSITION = ("dhtnode/app/", "dhtnode/cli/", "dhtnode/observer/")
 """Look upward; nobody imports them."""
+GUIDED = [*ROOMS, "dhtnode/net", *(folder.rstrip("/") for folder in COMPOSITION)]
+"""Packages whose docstring is a guide to their files."""
 COMPOSED = tuple(folder.replace("/", ".").rstrip(".") for folder in COMPOSITION)
 OUTSIDE_WORLD = {
     "asyncio", "datetime", "hivemind", "libp2p", "logging", "os", "random", "secrets", "select",
@@ -71,6 +74,14 @@ def test_only_the_network_adapters_know_hivemind(name: str) -> None:
     modules = {module.split(".")[0] for module in imports(name)}
     assert "hivemind" not in modules or name.startswith("dhtnode/net/")
     assert "libp2p" not in modules or name.startswith("dhtnode/observer/")  # both in one process do not load
+
+
+@pytest.mark.parametrize("package", GUIDED)
+def test_a_package_is_a_guide_to_its_files(package: str) -> None:
+    files = {path.name for path in (ROOT / package).glob("*.py")} - {"__init__.py", "__main__.py"}
+    guide = ast.get_docstring(ast.parse((ROOT / package / "__init__.py").read_text())) or ""
+    named = set(re.findall(r"(?<![\w/])\w+\.py\b", guide))
+    assert named == files
 
 
 def test_the_package_itself_imports_nothing() -> None:

@@ -82,8 +82,8 @@ class ReputationSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     each has replayed itself; a guess."""
     probation_rounds: Rounds = 45
     """Accepted rounds without a vote that a newcomer starts with. Follows from `reward.vesting_rounds`: a new
-    name has to cost 40 rounds of income, as many as credits vest over; members with an old one lack a little
-    of a whole vote, too, so the 5 more are a guess. `bench-reputation` finds a cost of 45 to 51."""
+    name has to cost 40 rounds of whole weight in the state, as many as credits vest over; members with an old
+    one lack a little of it, too, so the 5 more are a guess. `bench-reputation` finds a cost of 45 to 51."""
 
     ban_percent: Percent = 10
     """An upheld `fail` that brings trust below this bans. A guess, half of a newcomer's trust: with it a

@@ -29,6 +29,7 @@ class TermSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     most_milli: Milli
     """What the term never exceeds."""
     half_life_rounds: Rounds
+    """Rounds in which half of it fades."""
     sign: Sign
     """1 counts in r, -1 in s, 0 in neither: it raises how often somebody is audited, and nothing else."""
 
@@ -37,48 +38,60 @@ class ReputationSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     """How evidence becomes trust, and what trust decides."""
 
     passed: TermSection = TermSection(add_milli=1000, most_milli=100_000, half_life_rounds=500, sign=1)
-    """An audit that found nothing. With a half-life of 500 rounds even an audit in every second round
-    adds up to 360 only in theory: 100 is out of reach of the usual rate (45). A guess."""
+    """An audit that found nothing: the unit of r and s. With a half-life of 500 rounds even an audit in every
+    second round adds up to 360 only in theory: 100 is out of reach of the usual rate (45). A guess."""
     accepted: TermSection = TermSection(add_milli=50, most_milli=1000, half_life_rounds=500, sign=1)
-    """A round that took the member's work in, audited or not. Its cap leaves who is never audited without a
-    vote: with 4, `bench-reputation`'s Sybils that nobody could replay got half a vote each."""
+    """A round that took the member's work in, audited or not. It adds a twentieth of an audit, and fades as
+    one does: guesses. The cap follows from `half_vote_percent`: who is never audited has no vote. With 4,
+    `bench-reputation`'s Sybils that nobody could replay got half a vote each."""
     late: TermSection = TermSection(add_milli=250, most_milli=100_000, half_life_rounds=2000, sign=-1)
-    """A member whose work a round did not wait for. Counts for punctuality alone: slow is not false."""
+    """A member whose work a round did not wait for. Counts for punctuality alone: slow is not false. It
+    decides nothing but an order, so no bound ties its numbers: guesses."""
     unsure: TermSection = TermSection(add_milli=500, most_milli=2000, half_life_rounds=2000, sign=-1)
-    """An audit that could not tell. Its cap keeps it from ever banning anybody."""
+    """An audit that could not tell. The cap follows from `ban_percent`: it is the largest that never bans
+    anybody (0.4 / (2 + 2) = 0.1). What one adds and how long it stays are guesses."""
     upheld: TermSection = TermSection(add_milli=20_000, most_milli=80_000, half_life_rounds=2000, sign=-1)
-    """A `fail` that a majority of the round upholds. A guess: 20 passed audits do not make up for one."""
+    """A `fail` that a majority of the round upholds. A guess: 20 passed audits do not make up for one, a
+    fourth adds the last, and what was false is remembered four times as long as what was good."""
     accused: TermSection = TermSection(add_milli=1000, most_milli=8000, half_life_rounds=50, sign=0)
     """A `fail` that nobody has upheld: the audit rate is multiplied by 1 + this. A guess."""
     kept_percent: Percent = 10
-    """What an upheld `fail` leaves of all that was good in the same context."""
+    """What an upheld `fail` leaves of all that was good in the same context. A guess: at the cap of `passed`,
+    trust falls to 0.32, so no record is long enough to keep a vote (with 22 it would be)."""
 
     good_prior_milli: Milli = 400
+    """What r starts from: 0.2 of `all_prior_milli`. That somebody of whom nothing is known is good one time
+    in five is a guess; it lies between a ban and half a vote."""
     all_prior_milli: Milli = 2000
-    """Trust in somebody of whom nothing is known: 0.4 / 2."""
+    """How much evidence the prior stands for. Source: Jøsang and Ismail, "The Beta Reputation System" (2002),
+    where it is 2, one observation of either kind."""
 
     told_most_milli: Milli = 10_000
-    """What others' word may add to r, or as much as this node has seen itself if that is more."""
+    """What others' word may add to r, or as much as this node has seen itself if that is more. A guess: ten
+    audits, a whole vote if nothing speaks against it."""
     told_share_percent: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 200
     """What one teller may give to all others together, as a share of what this node has found good of it by
     audits of its own. This bounds what a crowd of made-up keys can gain; a guess, see `bench-reputation`."""
 
     half_vote_percent: Percent = 50
+    """Trust from which a member has half a vote. A guess: 2 passed audits."""
     full_vote_percent: Percent = 75
-    """Trust from which a member has half a vote, and a whole one. Guesses: 2 passed audits, and 5."""
+    """Trust from which it has a whole one. A guess: 5 passed audits."""
     margin_percent: Percent = 15
     """How far an elector's trust may lie from what a proposed vote stands for. Honest tables differ by what
     each has replayed itself; a guess."""
     probation_rounds: Rounds = 45
-    """Accepted rounds without a vote that a newcomer starts with. A new name has to cost 40 rounds of income,
-    as many as credits vest over; members with an old one lack a little of a whole vote, too."""
+    """Accepted rounds without a vote that a newcomer starts with. Follows from `reward.vesting_rounds`: a new
+    name has to cost 40 rounds of whole weight in the state, as many as credits vest over; members with an old
+    one lack a little of it, too, so the 5 more are a guess. `bench-reputation` finds a cost of 45 to 51."""
 
     ban_percent: Percent = 10
-    """An upheld `fail` that brings trust below this bans."""
+    """An upheld `fail` that brings trust below this bans. A guess, half of a newcomer's trust: with it a
+    member of more than about 20 passed audits is banned by its second fault, all others by their first."""
     ban_rounds: Rounds = 200
     """Length of the first ban; every further one is twice as long. A guess."""
     most_doublings: Annotated[int, msgspec.Meta(ge=0, le=16)] = 10
-    """Bans of 200,000 rounds are as good as for ever."""
+    """Bans of 200,000 rounds are as good as for ever. A guess."""
 
     entry_bits: Annotated[int, msgspec.Meta(ge=0, le=48)] = 18
     """Leading zero bits of a newcomer's proof of work: 0.15 s on one core, nobody waits for that. A swarm of
@@ -89,7 +102,8 @@ class ReputationSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     """Newcomers on probation that one member may answer for at a time. A guess."""
     open_rounds: Rounds = 512
     """For so long evidence on a round still counts; then the books of that round are closed, here and in
-    the summaries of `validation.epochs`. About the shorter half-life."""
+    the summaries of `validation.epochs`. A guess: about the half-life of what is good. It is one horizon for
+    all kinds of evidence, whatever their half-lives."""
 
     @property
     def newcomer_micro(self) -> int:

@@ -26,11 +26,11 @@ class RewardSection(Section, frozen=True, kw_only=True):
     """What work is worth."""
 
     compute_micro: Price = PPM
-    """Micro-credits for a TFLOP of accepted training: one credit, the unit that the rest is measured by."""
+    """Micro-credits for a TFLOP of accepted training. Follows from the unit: that is what a credit is."""
     data_micro: Price = PPM
     """For 1,000 tokens of a registered shard that accepted work has used. A guess."""
     audit_micro: Price = PPM
-    """For a TFLOP of replay: it is the same arithmetic as the work."""
+    """For a TFLOP of replay. Follows from `compute_micro`: it is the same arithmetic as the work."""
     reduce_micro: Price = PPM
     """For a GB (10^9 bytes) that was reduced. A guess."""
     late_ppm: Part = 500_000
@@ -47,8 +47,9 @@ class RewardSection(Section, frozen=True, kw_only=True):
     uptime_bonus_ppm: Factor = 500_000
     """Bonus on validation for a member that was in all of these rounds. A guess."""
     audit_cap_ppm: Factor = 2_000_000
-    """Audits of an epoch are paid up to this share of those that the lottery lets expect. Of 4 expected
-    tickets (64 rounds at 1/16) an honest member draws more than 8 in one epoch of 47 (Poisson)."""
+    """Audits of an epoch are paid up to this share of those that the lottery lets expect. Follows from the
+    Poisson distribution: of 4 expected tickets (64 rounds at 1/16) an honest member draws more than 8 in one
+    epoch of 47. That this is rare enough is a guess."""
     standing_cap: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 20
     """Audits that count for the reputation factor: 20 give 93 %. A guess."""
     epoch_rounds: Rounds = 64
@@ -56,14 +57,14 @@ class RewardSection(Section, frozen=True, kw_only=True):
     early_epochs: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 50
     """Epochs in which the early contributors' bonus halves; it starts at 100 %. A guess."""
     vesting_rounds: Rounds = 40
-    """Rounds until a credit is its owner's for good; before, it is stake. 2.5 times what deters a cheat at
-    an audit rate of 1/16, see `least_vesting`."""
+    """Rounds until a credit is its owner's for good; before, it is stake. Follows from `least_vesting`: 2.5
+    times what deters a cheat at an audit rate of 1/16; the 2.5 are a guess."""
     vote_cap_ppm: Annotated[int, msgspec.Meta(ge=1, le=PPM)] = 100_000
     """Largest vote of one key, as a share of all vested credits. A guess."""
     export_keys: Annotated[tuple[str, ...], msgspec.Meta(max_length=32)] = ()
-    """Peer ids of those who may sign an export."""
+    """Peer ids of those who may sign an export. The creator's choice: nobody, unless it names them."""
     export_quorum: Annotated[int, msgspec.Meta(ge=1, le=32)] = 1
-    """How many of them must have signed it."""
+    """How many of them must have signed it. The creator's choice, too."""
 
 
 def least_vesting(rate: float) -> int:

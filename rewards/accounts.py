@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from dhtnode.reputation import ReputationSection
 from dhtnode.reward import PPM
 from rewards.formula import raised, reputation_ppm
 from rewards.stake import Stake
@@ -77,12 +78,14 @@ class Account:
 
     key: bytes
     stake: Stake
+    reputation: int
+    """The factor in ppm; follows from `standing`."""
     by_term: list[int] = field(default_factory=lambda: [0] * len(TERMS))
     seen: int = 0
     """One bit for each of the last rounds in which it took part; the lowest is `last`."""
     last: int = 0
     standing: int = 0
-    """In ppm of an audit, see `formula.raised`."""
+    """In millionths, see `formula.raised`."""
     rounds: int = 0
     """In which its work was there, those that are not closed left out."""
     passed: int = 0
@@ -95,8 +98,6 @@ class Account:
     """Tokens of audits that were paid."""
     lost: set[bytes] = field(default_factory=set)
     """Newcomers on probation that were found false while it answered for them."""
-    reputation: int = reputation_ppm(0)
-    """Follows from `standing`."""
     probation_ppm: int = PPM
     """Share of its rounds that are audited while it is new; follows from `passed`."""
 
@@ -106,16 +107,16 @@ class Account:
         self.seen = (self.seen << gap | 1) & ((1 << window) - 1) if gap < window else 1
         self.last = round_no
 
-    def gain_standing(self, audited: bool, cap: int) -> None:
+    def gain_standing(self, audited: bool, cap: int, reputation: ReputationSection) -> None:
         """One more of its rounds has closed; `cap`: audits that count."""
         self.rounds += 1
         if audited:
             self.passed += 1
             self.probation_ppm = probation_ppm(self.passed)
-        standing = raised(self.standing, audited, cap)
+        standing = raised(self.standing, audited, cap, reputation)
         if standing != self.standing:
             self.standing = standing
-            self.reputation = reputation_ppm(standing)
+            self.reputation = reputation_ppm(standing, reputation)
 
     def payable(self, tokens: int, epoch: int, cap_ppm: int) -> int:
         """Tokens of one more audit that are paid for: within the cap, but the epoch's first always."""

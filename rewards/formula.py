@@ -14,6 +14,7 @@ from __future__ import annotations
 from functools import lru_cache
 from math import isqrt
 
+from dhtnode.reputation import ReputationSection
 from dhtnode.reward import PPM, RewardSection
 
 TERA = 10**12
@@ -21,10 +22,6 @@ GIGA = 10**9
 KILO = 10**3
 COMMON = PPM * PPM
 """What the two factors that all terms share make when both are 1."""
-
-_PASS = PPM
-_ACCEPTED = PPM // 20
-"""Standing for an audit that was passed, and for a round that nobody audited: DESIGN section 6."""
 
 
 def compute_flop(tokens: int, parameters: int) -> int:
@@ -69,18 +66,22 @@ def uptime_ppm(present: int, section: RewardSection) -> int:
     return PPM + section.uptime_bonus_ppm * present // section.uptime_rounds
 
 
-def reputation_ppm(standing: int) -> int:
-    """The reputation factor (r + 0.4) / (r + 2), with r = standing in ppm: DESIGN section 6 without faults.
+def reputation_ppm(standing: int, reputation: ReputationSection) -> int:
+    """The reputation factor (r + 0.4) / (r + 2): trust with r = standing in millionths, and without faults.
 
     A member with a proven fault earns nothing at all, so r alone decides: 20 % for a newcomer, 93 %
     after 20 audits.
     """
-    return (standing + 2 * PPM // 5) * PPM // (standing + 2 * PPM)
+    return reputation.trust_micro(standing, 0)
 
 
-def raised(standing: int, audited: bool, cap: int) -> int:
-    """Standing in ppm after one more accepted round; at most that of `cap` audits."""
-    return min(standing + (_PASS if audited else _ACCEPTED), cap * PPM)
+def raised(standing: int, audited: bool, cap: int, reputation: ReputationSection) -> int:
+    """Standing in millionths after one more accepted round; at most that of `cap` audits.
+
+    Of the two terms of trust this takes what one piece of evidence adds. It does not fade, and has one cap.
+    """
+    term = reputation.passed if audited else reputation.accepted
+    return min(standing + 1000 * term.add_milli, 1000 * cap * reputation.passed.add_milli)
 
 
 @lru_cache(maxsize=4096)

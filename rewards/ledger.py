@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dhtnode.manifest import Terms
 from dhtnode.reputation import ReputationSection
@@ -28,6 +28,7 @@ from rewards.formula import (
     data_reward,
     early_ppm,
     reduce_reward,
+    reputation_ppm,
     uptime_ppm,
 )
 from rewards.stake import Stake
@@ -50,8 +51,8 @@ class Rules:
     audit_rate_ppm: int
     registry: Registry = NO_DATA
     """Who owns which data."""
-    probation_rounds: int = ReputationSection().probation_rounds
-    """Rounds of its own in which a newcomer's fault costs who has answered for it."""
+    reputation: ReputationSection = field(default_factory=ReputationSection)
+    """What standing is made of, and how many rounds of its own a newcomer is on probation."""
     later: tuple[tuple[int, Rules], ...] = ()
     """Amended ones, each with the first round that it holds for, in order."""
 
@@ -63,7 +64,7 @@ class Rules:
 def rules_of(terms: Terms, parameters: int, registry: Registry = NO_DATA) -> Rules:
     """The rules of a swarm; `parameters` of its model."""
     rate_ppm = round(terms.audit.rate * PPM)
-    return Rules(terms.reward, parameters, rate_ppm, registry, terms.reputation.probation_rounds)
+    return Rules(terms.reward, parameters, rate_ppm, registry, terms.reputation)
 
 
 def rules_in_force(
@@ -142,7 +143,8 @@ class Ledger:
     def account(self, key: bytes) -> Account:
         """A member's account; a new one if it has none."""
         if key not in self.accounts:
-            self.accounts[key] = Account(key, Stake(self.rules.section.vesting_rounds))
+            newcomer = reputation_ppm(0, self.rules.reputation)
+            self.accounts[key] = Account(key, Stake(self.rules.section.vesting_rounds), newcomer)
         return self.accounts[key]
 
     def balances(self, round_no: int) -> list[Balance]:
@@ -226,7 +228,7 @@ class _Round:
         """A newcomer was found false. Its probation is over when so many of its rounds have closed."""
         account = self._ledger.account(key)
         known = self._ledger.accounts.get(newcomer)
-        served = known is not None and known.rounds >= self._rules.probation_rounds
+        served = known is not None and known.rounds >= self._rules.reputation.probation_rounds
         if not served and newcomer not in account.lost:
             account.lost.add(newcomer)
             self._ledger.burn_bond(account, self.number, amount, record)
@@ -235,9 +237,9 @@ class _Round:
         """What can be booked when all of the round's entries are in."""
         self._share_tickets()
         self._pay_data()
-        cap = self._rules.section.standing_cap
+        cap, reputation = self._rules.section.standing_cap, self._rules.reputation
         for account, _ in self._work:
-            account.gain_standing(account.key in self._passed, cap)
+            account.gain_standing(account.key in self._passed, cap, reputation)
 
     def _uptime(self, account: Account) -> int:
         return uptime_ppm(account.seen.bit_count(), self._rules.section)

@@ -56,7 +56,7 @@ def decode_ledger(data: bytes, rules: Rules, watched: bytes | None = None) -> Le
     ledger = Ledger(rules, watched)
     ledger.next_round = saved.next_round
     for one in saved.accounts:
-        ledger.accounts[one.key] = _account(one, rules.section.vesting_rounds)
+        ledger.accounts[one.key] = _account(one, rules)
     return ledger
 
 
@@ -87,8 +87,9 @@ def _saved(account: Account) -> SavedAccount:
     )
 
 
-def _account(saved: SavedAccount, vesting_rounds: int) -> Account:
-    stake = Stake(vesting_rounds, saved.vested, saved.burned, saved.forfeited, saved.outlaw_until, saved.open)
+def _account(saved: SavedAccount, rules: Rules) -> Account:
+    vesting = rules.section.vesting_rounds
+    stake = Stake(vesting, saved.vested, saved.burned, saved.forfeited, saved.outlaw_until, saved.open)
     return Account(
         key=saved.key,
         stake=stake,
@@ -102,7 +103,7 @@ def _account(saved: SavedAccount, vesting_rounds: int) -> Account:
         tickets=int.from_bytes(saved.tickets, "big"),
         audited=int.from_bytes(saved.audited, "big"),
         lost=set(saved.lost),
-        reputation=reputation_ppm(saved.standing),
+        reputation=reputation_ppm(saved.standing, rules.reputation),
         probation_ppm=probation_ppm(saved.passed),
     )
 

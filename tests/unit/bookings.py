@@ -5,13 +5,15 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from dhtnode.digest import digest
+from dhtnode.reputation import ReputationSection
 from dhtnode.reward import PPM, RewardSection
 from rewards.entries import ANY_HEAD, NOBODY, Entry, Kind, unpacked
 from rewards.ledger import Ledger, Rules
 
 SECTION = RewardSection(epoch_rounds=4, vesting_rounds=16, uptime_rounds=8)
 PARAMETERS = 10**6
-RULES = Rules(SECTION, PARAMETERS, audit_rate_ppm=PPM // 16, probation_rounds=3)
+REPUTATION = ReputationSection(probation_rounds=3)
+RULES = Rules(SECTION, PARAMETERS, audit_rate_ppm=PPM // 16, reputation=REPUTATION)
 KEYS = [digest("key", number) for number in range(5)]
 ROUNDS = 24
 FOLLOWED = {round_no: digest("head", round_no) for round_no in range(ROUNDS)}

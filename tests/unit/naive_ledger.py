@@ -41,16 +41,19 @@ class NaiveLedger:
         )
 
     def standing(self, key: bytes, round_no: int) -> Fraction:
+        trust = self.rules.reputation
+        audit, other = (Fraction(term.add_milli, 1000) for term in (trust.passed, trust.accepted))
         points = Fraction(0)
         for one in self.of(Kind.WORK, key):
             if one.round < round_no:
-                points += 1 if self.passed(key, one.round) else Fraction(1, 20)
-                points = min(points, Fraction(self.rules.section.standing_cap))
+                points += audit if self.passed(key, one.round) else other
+                points = min(points, self.rules.section.standing_cap * audit)
         return points
 
     def common(self, key: bytes, round_no: int) -> Fraction:
-        r = self.standing(key, round_no)
-        reputation = Fraction(floor((r + Fraction(2, 5)) / (r + 2) * PPM), PPM)
+        trust, r = self.rules.reputation, self.standing(key, round_no)
+        good, everything = Fraction(trust.good_prior_milli, 1000), Fraction(trust.all_prior_milli, 1000)
+        reputation = Fraction(floor((r + good) / (r + everything) * PPM), PPM)
         epoch = round_no // self.rules.section.epoch_rounds
         bonus = floor(2 ** (-epoch / self.rules.section.early_epochs) * PPM)
         return reputation * (1 + Fraction(bonus, PPM))
@@ -133,6 +136,6 @@ class NaiveLedger:
         found: dict[bytes, Entry] = {}
         for one in self.of(Kind.BOND, key):
             served = [work for work in self.of(Kind.WORK, one.other) if work.round < one.round]
-            if len(served) < self.rules.probation_rounds:
+            if len(served) < self.rules.reputation.probation_rounds:
                 found.setdefault(one.other, one)
         return list(found.values())

@@ -124,7 +124,8 @@ def test_a_new_name_costs_forty_rounds_of_income() -> None:
     assert balance.burned == sum(last_forty)
     forfeited = stayed.changes[HONEST].amount
     assert balance.burned + forfeited == sum(change.amount for change in stayed.changes[-40:])
-    assert reputation_ppm(section.standing_cap * PPM) > 4 * reputation_ppm(0)
+    best, new = (reputation_ppm(r * PPM, rules.reputation) for r in (section.standing_cap, 0))
+    assert best > 4 * new
 
 
 def test_a_newcomer_that_cheats_at_once_leaves_with_nothing() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dhtnode.reputation import ReputationSection
 from dhtnode.reward import PPM, RewardSection
 from rewards.formula import (
     COMMON,
@@ -27,6 +28,7 @@ from rewards.formula import (
 )
 
 PLAIN = RewardSection()
+TRUST = ReputationSection()
 factors = st.integers(0, 4 * PPM)
 commons = st.integers(0, 2 * COMMON)
 counts = st.integers(0, 2**62)
@@ -96,14 +98,15 @@ def test_uptime_is_one_and_a_half_after_256_rounds_without_a_gap(present: int) -
 @given(st.integers(0, 1000 * PPM))
 def test_reputation_rises_from_a_fifth_towards_one(standing: int) -> None:
     r = Fraction(standing, PPM)
-    assert reputation_ppm(standing) == floor((r + Fraction(2, 5)) / (r + 2) * PPM)
+    assert reputation_ppm(standing, TRUST) == floor((r + Fraction(2, 5)) / (r + 2) * PPM)
 
 
 def test_standing_counts_audits_and_stops_at_its_cap() -> None:
-    assert raised(0, audited=False, cap=20) * 20 == raised(0, audited=True, cap=20) == PPM
+    accepted, passed = (raised(0, audited, cap=20, reputation=TRUST) for audited in (False, True))
+    assert (accepted, passed) == (PPM // 20, PPM)
     standing = 0
     for _ in range(100):
-        standing = raised(standing, audited=True, cap=20)
+        standing = raised(standing, audited=True, cap=20, reputation=TRUST)
     assert standing == 20 * PPM
 
 

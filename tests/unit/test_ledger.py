@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from fractions import Fraction
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,16 +14,18 @@ from hypothesis import strategies as st
 
 from dhtnode.amendments import Amendment, Setting
 from dhtnode.records import sign
+from dhtnode.reputation import ReputationSection, TermSection
 from dhtnode.reward import PPM
 from rewards.entries import ANY_HEAD, Entry, EntrySet, unpacked
 from rewards.formula import early_ppm, reputation_ppm
-from rewards.ledger import Ledger, rules_in_force
+from rewards.ledger import Ledger, rules_in_force, rules_of
 from rewards.snapshot import balances_digest, decode_ledger, encode_ledger
 from tests.unit.bookings import (
     FOLLOWED,
     KEYS,
     OTHER_BRANCH,
     PARAMETERS,
+    REPUTATION,
     ROUNDS,
     RULES,
     SECTION,
@@ -44,7 +47,7 @@ from training.in_force import TermsInForce
 EPOCH = SECTION.epoch_rounds
 FULL = 6 * TOKENS * PARAMETERS * PPM // 10**12
 """Micro-credits for usual work with all factors at 1."""
-NEW = Fraction(reputation_ppm(0), PPM) * Fraction(early_ppm(0, 50), PPM)
+NEW = Fraction(reputation_ppm(0, REPUTATION), PPM) * Fraction(early_ppm(0, 50), PPM)
 """What a newcomer's reward is multiplied by in the first epoch."""
 
 
@@ -156,7 +159,7 @@ def test_work_is_paid_by_its_size_and_quality() -> None:
 def test_the_early_bonus_falls_from_epoch_to_epoch() -> None:
     earned = [booked(work(epoch * EPOCH, 0)).account(KEYS[0]).by_term[0] for epoch in range(5)]
     assert earned == [
-        worth(FULL, Fraction(reputation_ppm(0), PPM), Fraction(early_ppm(epoch, 50), PPM))
+        worth(FULL, Fraction(reputation_ppm(0, REPUTATION), PPM), Fraction(early_ppm(epoch, 50), PPM))
         for epoch in range(5)
     ]
     assert earned == sorted(set(earned), reverse=True)
@@ -167,8 +170,43 @@ def test_who_passes_audits_earns_more_for_the_same_work() -> None:
     failed = booked(work(0, 0), work(0, 1), audit(0, 1, worker=0, passed=False), work(1, 0)).account(KEYS[0])
     early = Fraction(early_ppm(0, 50), PPM)
     first = worth(FULL, NEW)
-    assert passed.by_term[0] == first + worth(FULL, Fraction(reputation_ppm(PPM), PPM), early)
-    assert failed.by_term[0] == first + worth(FULL, Fraction(reputation_ppm(PPM // 20), PPM), early)
+    audited, accepted = (Fraction(reputation_ppm(r, REPUTATION), PPM) for r in (PPM, PPM // 20))
+    assert passed.by_term[0] == first + worth(FULL, audited, early)
+    assert failed.by_term[0] == first + worth(FULL, accepted, early)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"passed": TermSection(add_milli=2000, most_milli=100_000, half_life_rounds=500, sign=1)},
+        {"accepted": TermSection(add_milli=500, most_milli=1000, half_life_rounds=500, sign=1)},
+        {"good_prior_milli": 450},
+        {"all_prior_milli": 1900},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_the_reputation_factor_is_made_of_the_constants_of_trust(change: dict[str, Any]) -> None:
+    """Each that is in it moves it, and the slow ledger says by how much."""
+    rules = dataclasses.replace(RULES, reputation=msgspec.structs.replace(REPUTATION, **change))
+    history = [work(0, 0), work(0, 1), audit(0, 1, worker=0), work(1, 0), work(1, 1), work(2, 0)]
+    ledger = Ledger(rules)
+    ledger.fold(EntrySet(EPOCH, [one.packed for one in history]).packed, FOLLOWED)
+    found = [ledger.account(key).balance(ROUNDS) for key in KEYS[:2]]
+    naive = NaiveLedger(history, FOLLOWED, rules)
+    for balance in found:
+        assert balance.vested + balance.stake == sum(
+            naive.balance(balance.key, ROUNDS)[place] for place in ("vested", "stake")
+        )
+    assert found != [booked(*history).account(key).balance(ROUNDS) for key in KEYS[:2]]
+    again = decode_ledger(encode_ledger(ledger), rules)
+    assert [account.reputation for account in again.accounts.values()] == [
+        ledger.accounts[key].reputation for key in again.accounts
+    ]
+
+
+def test_a_swarms_rules_have_its_own_constants_of_trust() -> None:
+    changed = msgspec.structs.replace(terms(), reputation=ReputationSection(all_prior_milli=1900))
+    assert rules_of(changed, PARAMETERS).reputation == changed.reputation
 
 
 def test_many_auditors_of_one_commitment_vouch_for_it_once() -> None:
@@ -180,7 +218,7 @@ def test_many_auditors_of_one_commitment_vouch_for_it_once() -> None:
 def test_audits_are_paid_with_the_bonus_for_presence() -> None:
     presence = [work(round_no, who) for round_no in range(EPOCH) for who in (0, 1)]
     account = booked(*presence, audit(3, 0, worker=1)).account(KEYS[0])
-    standing = Fraction(reputation_ppm(3 * PPM // 20), PPM)
+    standing = Fraction(reputation_ppm(3 * PPM // 20, REPUTATION), PPM)
     early = Fraction(early_ppm(0, 50), PPM)
     uptime = 1 + Fraction(1, 2) * Fraction(4, SECTION.uptime_rounds)
     assert account.by_term[2] == worth(FULL, standing, early, uptime)
@@ -301,8 +339,8 @@ def test_one_newcomer_costs_its_bond_once() -> None:
 
 
 def test_after_its_probation_a_newcomers_fault_costs_nobody_else() -> None:
-    served = [work(round_no, 1) for round_no in range(RULES.probation_rounds)]
-    late = bond(RULES.probation_rounds, 0, newcomer=1)
+    served = [work(round_no, 1) for round_no in range(RULES.reputation.probation_rounds)]
+    late = bond(RULES.reputation.probation_rounds, 0, newcomer=1)
     assert booked(work(1, 0), *served, late).account(KEYS[0]).lost == set()
     assert booked(work(1, 0), *served[1:], late).account(KEYS[0]).lost == {KEYS[1]}, "a round was missed"
 

@@ -30,7 +30,7 @@ from dhtnode.digest import digest
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.records import Body, Signed, canonical, open_record, parse_canonical
 from training.chain import MAX_CERTIFICATE_BYTES, Certificate, open_certificate
-from training.messages import MAX_MEMBERS, Commitment, Head, Result
+from training.messages import MAX_MEMBERS, Commitment, Head, Proposal, Result, Vote
 from training.roster import quorum
 from validation.messages import NOT_SHOWN, UNSEALED, Opening, Outcome, Subject, Verdict, same_bits
 
@@ -47,11 +47,14 @@ AGAINST: dict[Charge, tuple[Outcome, Outcome | None]] = {
     "acquittal": ("fail", "pass"),
 }
 """What the majority says, and what the guilty said against it."""
-MAX_CASE_BYTES = MAX_CERTIFICATE_BYTES + (MAX_MEMBERS + 1) * Verdict.MAX_BYTES + Commitment.MAX_BYTES + 64
+MAX_CASE_BYTES = 64 + max(
+    MAX_CERTIFICATE_BYTES + (MAX_MEMBERS + 1) * Verdict.MAX_BYTES + Commitment.MAX_BYTES,
+    2 * Proposal.MAX_BYTES,
+)
 CASE = "case"
 """Kind of a case among a store's records; its signer there is the guilty key."""
 _TARGETS: dict[str, type[Body]] = {kind.KIND: kind for kind in (Commitment, Result, Verdict)}
-_PAIRS: dict[str, type[Body]] = {**_TARGETS, Opening.KIND: Opening}
+_PAIRS: dict[str, type[Body]] = {**_TARGETS, **{kind.KIND: kind for kind in (Opening, Proposal, Vote)}}
 
 
 @dataclass(frozen=True)
@@ -174,11 +177,18 @@ def equivocates(one: Signed[Body], other: Signed[Body]) -> bool:
     match one.body, other.body:
         case Commitment(), Commitment():
             return one.body.base == other.body.base
+        case (Proposal() as said, Proposal() as again) | (Vote() as said, Vote() as again):
+            return _place(said) == _place(again) and said.value != again.value
         case Result(), Result():
             return (one.body.roster, one.body.part) == (other.body.roster, other.body.part)
         case (Opening() | Verdict(), Opening() | Verdict()):
             return one.body.target == other.body.target and _opposed(one.body, other.body)
     return False
+
+
+def _place(said: Proposal | Vote) -> tuple[bytes, str, int]:
+    """In which view of what agreement something was said: an elector says it once."""
+    return said.base, said.step, said.view
 
 
 def _opposed(one: Opening | Verdict, other: Opening | Verdict) -> bool:

@@ -75,6 +75,15 @@ def finish(world: World, honest: list[Node]) -> None:
     assert len({node.head.id for node in honest if node.head}) == 1
 
 
+def is_out(liar: Node, honest: list[Node]) -> bool:
+    """Whether all others hold the two records that contradict each other, and play without it."""
+    found = [node.validator.cases.get(liar.peer_id) for node in honest if node.validator]
+    members = [node.head.head.members for node in honest if node.head]
+    return {case and case.charge for case in found} == {"equivocation"} and all(
+        liar.peer_id not in each for each in members
+    )
+
+
 def reasons(world: World) -> set[str]:
     return {reason for _, reason in world.witness.blames}
 
@@ -85,6 +94,7 @@ def test_two_commitments(seed: int) -> None:
     says(liar, Commitment, lambda record: [record, forged(liar, record, loss_micro=1)])
     finish(world, honest)
     assert reasons(world) == {"equivocation"}
+    assert is_out(liar, honest)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -93,6 +103,7 @@ def test_two_votes(seed: int) -> None:
     says(liar, Vote, lambda record: [record, forged(liar, record, value=bytes(32))])
     finish(world, honest)
     assert reasons(world) == {"equivocation"}
+    assert is_out(liar, honest)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -118,6 +129,7 @@ def test_two_proposals_in_one_view(seed: int) -> None:
     says(liar, Proposal, shorter)
     finish(world, honest)
     assert reasons(world) == {"equivocation"}
+    assert is_out(liar, honest)
 
 
 def kill_the_leader(world: World, liar: Node, honest: list[Node]) -> None:

@@ -27,7 +27,7 @@ from tests.unit.parties import (
 )
 from training.chain import Certificate
 from training.events import Adopt
-from training.messages import Commitment
+from training.messages import Commitment, Proposal, Vote
 from validation.cases import Case, equivocates, equivocation_case, majority_case, open_case
 from validation.docket import ContradictionError, Docket, Trial, most_said
 from validation.holdings import open_piece
@@ -69,6 +69,13 @@ def verdict(judge: Identity, outcome: str = "fail", **changes: Any) -> Signed[Ve
         device="cpu/unit",
     )
     return sign(judge, SWARM, msgspec.structs.replace(plain, **changes))
+
+
+def said(kind: type[Vote] | type[Proposal], **changes: Any) -> Signed[Body]:
+    """A worker's vote or proposal in view 3 of the roster."""
+    value = b"value" if kind is Proposal else digest("value")
+    plain = {"round": 7, "base": BEFORE.id, "step": "roster", "view": 3, "value": value}
+    return sign(WORKER, SWARM, kind(**{**plain, **changes}))
 
 
 def opening(judge: Identity, replayed: bytes, **changes: Any) -> Signed[Opening]:
@@ -227,6 +234,13 @@ def test_junk(junk: bytes) -> None:
         (TARGET, sign(WORKER, digest("other"), commit(WORKER, BEFORE, steps=9).body), False),
         (result_of(WORKER, PLAN, 0), result_of(WORKER, PLAN, 1), False),
         (TARGET, result_of(WORKER, PLAN, 0), False),
+        (said(Vote), said(Vote, value=digest("other")), True),
+        (said(Vote), said(Vote, value=digest("other"), view=4), False),
+        (said(Vote), said(Vote, value=digest("other"), step="close"), False),
+        (said(Vote), said(Vote), False),
+        (said(Proposal, promises=()), said(Proposal, promises=(), value=b"other"), True),
+        (said(Proposal, promises=()), said(Proposal, promises=(b"one",)), False),
+        (said(Vote), said(Proposal, promises=()), False),
         (FAILS[0], PASSES[0], True),
         (FAILS[0], FAILS[0], False),
         (FAILS[0], verdict(JUDGES[0], role="jury"), False),
@@ -241,6 +255,7 @@ def test_what_no_honest_key_signs_both_of(one: Signed[Body], other: Signed[Body]
     assert equivocates(one, other) == equivocates(other, one) == guilty
     if guilty:
         assert equivocation_case(one, other).wire == equivocation_case(other, one).wire
+        assert open_case(equivocation_case(one, other).wire, SWARM).guilty == one.signer
 
 
 def test_two_records_that_agree_are_no_case() -> None:

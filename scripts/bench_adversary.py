@@ -7,6 +7,8 @@ the first round on or after 30 rounds without fault; and long honest runs, in wh
 What a replay finds false does not depend on the attack, so these are counted once for all.
 
 Replays: real local training, done again by another process, must give the same bits.
+
+Traffic: four real nodes, what they send beside parts and results; `scripts/bench-traffic` says more of it.
 """
 
 from __future__ import annotations
@@ -28,9 +30,10 @@ sys.path.insert(0, str(ROOT))
 
 from scripts.bench_convergence import machine  # noqa: E402
 from scripts.bench_judging import Hunt, interval, peace, percentile, roots, rounds_taken  # noqa: E402
+from scripts.bench_node import bench_traffic  # noqa: E402
 from scripts.bench_spoiling import FRACTIONS, plot, spoiling  # noqa: E402
 
-PARTS = ("honesty", "judging", "spoiling")
+PARTS = ("traffic", "honesty", "judging", "spoiling")
 MANY = "overt, 6 of 16"
 """The hunt whose figures stand beside each attack: a replay finds all of them as surely."""
 
@@ -130,6 +133,8 @@ def main() -> None:
     document: dict[str, Any] = {"machine": machine(), "seeds": args.seeds}
     print(document["machine"])
     parts = args.only or PARTS
+    if "traffic" in parts:
+        document["protocol_traffic_share"] = bench_traffic(1 if args.quick else 3)["protocol_traffic_share"]
     with ProcessPoolExecutor(args.jobs) as pool:
         if "honesty" in parts:
             document |= honesty(pool, args.jobs, args.nodes, args.rounds, args.replays)

@@ -94,6 +94,7 @@ class Swarm:
         self.manifest: Manifest = write_swarm(wish, self.manifest_path, folder / "creator", force=False)
         self.nodes: dict[str, LocalNode] = {}
         self.started: list[LocalNode] = []
+        self.asleep: set[str] = set()
 
     def start(
         self,
@@ -216,9 +217,11 @@ class Swarm:
         asleep = [one for process in processes for one in (process, *process.children(recursive=True))]
         for one in asleep:
             one.suspend()
+        self.asleep.update(names)
         try:
             yield
         finally:
+            self.asleep.difference_update(names)
             for one in asleep:
                 one.resume()
 
@@ -259,7 +262,8 @@ class Swarm:
         for name, node in self.nodes.items():
             code = node.process.poll()
             log = node.output.read_text(errors="replace").splitlines()[-8:]
-            lines.append(f"--- {name}: {'ended with ' + str(code) if code is not None else _where(node)}")
+            where = "asleep" if name in self.asleep else _where(node)
+            lines.append(f"--- {name}: {'ended with ' + str(code) if code is not None else where}")
             lines += [f"    {line}" for line in log]
         return "\n".join(lines)
 

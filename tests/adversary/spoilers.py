@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Callable
 
 from dhtnode.app.effects import TOPIC
@@ -23,6 +24,8 @@ PAUSE_S = 1.0
 MOST_MADE = 20_000
 """Records that a flooder keeps for whoever compares sets with it."""
 made: dict[bytes, bytes] = {}
+shown: Counter[str] = Counter()
+"""How often each peer has asked for rounds."""
 
 
 def beside(work: Callable[[Session], object]) -> None:
@@ -67,10 +70,15 @@ def richer(wire: bytes) -> bytes:
 
 
 async def show_forged_rounds(self: Gaps, peer: str, question: bytes) -> bytes:
-    """Whoever was away is shown rounds in which somebody has done more."""
+    """Whoever was away is shown rounds with more work in them, or next time with the same work twice."""
     wires = parse_canonical(self._standing.answer_rounds(question, peer), 2**18)
     steps = [parse_canonical(wire, 2**18) for wire in wires]
-    return canonical([canonical([head, [richer(one) for one in work], done]) for head, work, done in steps])
+    shown[peer] += 1
+    if shown[peer] % 2:
+        forged = [[head, [richer(one) for one in work], done] for head, work, done in steps]
+    else:
+        forged = [[head, [*work, *work], done] for head, work, done in steps]
+    return canonical([canonical(step) for step in forged])
 
 
 async def flood(session: Session) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from rewards.accounts import Balance
-from tests.adversary.attacks import RightNorm
+from tests.adversary.attacks import RightNorm, SignFlip
 from tests.sim.ledgers import Ledgers, book
 from tests.sim.seeds import seeds
 from tests.sim.shell import Node
+from tests.sim.withholding import Withholder
 from tests.sim.world import World
 
 SEEDS = seeds(2)
@@ -87,6 +88,40 @@ def test_a_cheat_is_found_under_loss_and_everybody_burns_the_same_stake(seed: in
     world.run_until(lambda: world.all_at(there, honest), 2_000)
     world.run_until(lambda: len(evidence(honest)) == 1, 600)
     assert all(cheat.peer_id in node.validator.cases for node in honest if node.validator)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("denies", [True, False], ids=["denies", "boasts"])
+def test_a_cheat_that_withholds_what_names_it_is_out_everywhere(
+    denies: bool, seed: int, tmp_path: Path
+) -> None:
+    """A node that was down meanwhile asks the cheat before all others, then the others, and has the case."""
+    world = swarm(seed, tmp_path)
+    world.weather.loss = 0.3
+    world.run_until(lambda: world.all_at(4), 600)
+    cheat = world.lie(1)
+    honest = [node for node in world.nodes if node is not cheat]
+    away, others = honest[-1], honest[:-1]
+    away.crash()
+    withholder = Withholder(cheat, denies)
+    cheat.cheat = SignFlip()
+    world.run_until(lambda: all(cheat.peer_id in n.validator.cases for n in others if n.validator), 3_000)
+    there = max(world.numbers(others)) + 2
+    world.run_until(lambda: world.all_at(there, others), 2_000)
+    world.split({away.index, cheat.index}, {node.index for node in world.nodes if node is not away})
+    away.start()
+    world.run_until(lambda: away.peer_id in withholder.asked_by, 600)
+    world.run_for(10)
+    assert away.validator is not None
+    assert not away.validator.cases, "it was shown"
+    world.heal()
+    world.run_until(lambda: world.all_at(max(world.numbers(others)), honest), 600)
+    world.run_until(lambda: len(evidence(honest)) == 1, 600)
+    for node in honest:
+        assert node.validator is not None
+        assert set(node.validator.cases) == {cheat.peer_id}
+        assert node.head is not None
+        assert cheat.peer_id not in node.head.head.members
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -93,6 +94,7 @@ class Swarm:
         self.manifest: Manifest = write_swarm(wish, self.manifest_path, folder / "creator", force=False)
         self.nodes: dict[str, LocalNode] = {}
         self.started: list[LocalNode] = []
+        self.asleep: set[str] = set()
 
     def start(
         self,
@@ -208,6 +210,21 @@ class Swarm:
         process.kill()
         process.wait()
 
+    @contextmanager
+    def halted(self, *names: str) -> Iterator[None]:
+        """As if these machines slept meanwhile: they answer nobody, and then go on as they were."""
+        processes = [psutil.Process(self.nodes[name].process.pid) for name in names]
+        asleep = [one for process in processes for one in (process, *process.children(recursive=True))]
+        for one in asleep:
+            one.suspend()
+        self.asleep.update(names)
+        try:
+            yield
+        finally:
+            self.asleep.difference_update(names)
+            for one in asleep:
+                one.resume()
+
     def stop(self) -> None:
         """End all that is left, and wait until nothing of it runs any more, daemons included."""
         for node in self.started:
@@ -245,7 +262,8 @@ class Swarm:
         for name, node in self.nodes.items():
             code = node.process.poll()
             log = node.output.read_text(errors="replace").splitlines()[-8:]
-            lines.append(f"--- {name}: {'ended with ' + str(code) if code is not None else _where(node)}")
+            where = "asleep" if name in self.asleep else _where(node)
+            lines.append(f"--- {name}: {'ended with ' + str(code) if code is not None else where}")
             lines += [f"    {line}" for line in log]
         return "\n".join(lines)
 

@@ -41,7 +41,10 @@ def test_forged_and_repeated_records_change_nobodys_balance(make_swarm: MakeSwar
     swarm.go_on(*HONEST)
     swarm.kill("c")
     swarm.go_on("a", "b", rounds=EPOCH)
-    swarm.start("c", peer=swarm.reachable("x").addresses[0])
+    swarm.until("x has all rounds", lambda: not swarm.reachable("x").rewards.missing_rounds)
+    with swarm.halted("a", "b"):  # so c can ask nobody but x
+        swarm.start("c", peer=swarm.reachable("x").addresses[0])
+        swarm.until("c has refused forged rounds", lambda: "bad-round" in counted(swarm, "c", forger))
     there = swarm.go_on(*HONEST, rounds=3)
     epoch = there // EPOCH
     swarm.until_round((epoch + 1) * EPOCH, *HONEST)

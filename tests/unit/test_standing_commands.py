@@ -145,6 +145,7 @@ def test_why_explains_each_kind_of_record(
     assert shown.code == 0, shown
     for words in (says, "its signature is good", "in the ledger: ", booked, ground):
         assert words in shown.out
+    assert "\x1b" not in shown.out
     document = json.loads(dhtnode("why --json --home home", record.hex()).out)
     assert document["id"] == record.hex()
     assert all(one["here"] for one in document["rests_on"])
@@ -252,6 +253,7 @@ def test_status_says_where_the_node_stands_and_why(dhtnode: Command, tmp_path: P
         "abababababab",
     ):
         assert words in shown
+    assert "\x1b" not in shown
 
 
 # ledger

@@ -1,8 +1,9 @@
-"""200,000 damaged records and frames: refused with a peer's name on it, or harmless; nothing else happens.
+"""200,000 damaged records, frames and streams: refused with a peer's name on it, or harmless, and no crash.
 
-Whatever a node takes from a peer in one piece is in `samples`. What is signed, or bound to a known digest,
-is refused whenever a single byte differs. What nobody signs is refused, or is well-formed: it has no other
-form of bytes, differs from what was sent, and keeps its bounds. Whoever asked for it goes on from there.
+Whatever a node takes from a peer in one piece is in `samples`, what it reads from a stream is in `fed`. What
+is signed, or bound to a known digest, is refused whenever a single byte of it differs. What nobody signs is
+refused, or is well-formed: it has no other form of bytes, differs from what was sent, and keeps its bounds.
+Whoever asked for it goes on from there.
 
 `SWEEP=10 scripts/test tests/unit/test_fuzz.py -rP` tries ten times as many, and shows the counts.
 """
@@ -15,13 +16,15 @@ from collections.abc import Sequence
 
 import pytest
 
-from dhtnode.errors import RemoteProtocolError
+from dhtnode.errors import RemoteProtocolError, TransportError
 from dhtnode.records import Body
 from tests.sim.seeds import seeds
+from tests.unit.fed import FED, Fed
 from tests.unit.samples import KINDS, PLAIN, SEALED, Plain, Sealed
+from training import exchange
 
 SAMPLES: list[Sealed | Plain] = [*SEALED, *PLAIN]
-MESSAGES = 10_000
+MESSAGES, STREAMS = 9_500, 500
 """Of each seed."""
 SEEDS = 20
 
@@ -93,3 +96,41 @@ def test_what_is_damaged_is_refused_or_harmless(seed: int) -> None:
     print(seed, dict(counts))
     assert counts["signed refused"] == counts["signed tried"] > 0.7 * MESSAGES
     assert counts["unsigned refused"] > 0.5 * counts["unsigned tried"]
+
+
+@pytest.fixture
+def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who sends a part of a round that is not known here would be waited for."""
+    monkeypatch.setattr(exchange, "PLAN_PATIENCE_S", 0.0)
+
+
+@pytest.mark.parametrize("fed", FED, ids=lambda fed: fed.name)
+async def test_what_is_rightly_said_is_taken(fed: Fed) -> None:
+    value, used = await fed.read(fed.wire)
+    assert value
+    assert used == fed.wire
+
+
+@pytest.mark.usefixtures("_no_patience")
+@pytest.mark.parametrize("seed", seeds(SEEDS))
+async def test_a_damaged_stream_is_refused_or_harmless(seed: int) -> None:
+    rng = random.Random(seed)  # noqa: S311  repeatable
+    counts: Counter[str] = Counter()
+    for fed in rng.choices(FED, k=STREAMS):
+        kind = "bound" if fed.check is None else "free"
+        bad = damaged(fed.wire, rng)
+        counts[f"{kind} tried"] += 1
+        try:
+            value, used = await fed.read(bad)
+        except (RemoteProtocolError, TransportError):
+            value, used = None, b""
+        if value is None:
+            counts[f"{kind} refused"] += 1
+        elif used == fed.wire:
+            counts[f"{kind} right, with more behind it"] += 1
+        else:
+            assert fed.check is not None, f"{fed.name} accepted: {bad.hex()}"
+            fed.check(value, used)
+            counts["free well-formed"] += 1
+    print(seed, dict(counts))
+    assert counts["bound refused"] > 0.3 * STREAMS

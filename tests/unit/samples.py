@@ -7,13 +7,16 @@ What nobody signs may come out differently, but then as its only form of bytes a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import msgpack
 import msgspec
 import numpy as np
 import torch
+from hivemind.dht.validation import DHTRecord
+from hivemind.utils.timed_storage import get_dht_time
 
 from dhtnode.amendments import Amendment, Setting
 from dhtnode.app.bulletin import Names, Records, open_names, open_records
@@ -21,6 +24,7 @@ from dhtnode.digest import digest, leaf_digests, root_digest
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.manifest import WireSection
 from dhtnode.net.chunkplan import ChunkPlan, Content
+from dhtnode.net.dht import SignedEntries
 from dhtnode.presence import Presence
 from dhtnode.records import Body, Digest, canonical, open_record, parse_canonical, sign
 from rewards import disclosure, rounds
@@ -233,6 +237,21 @@ def proofs() -> list[Sealed]:
     ]
 
 
+def entry() -> Sealed:
+    """Another node's entry in the DHT. hivemind asks the validator about each, and drops what it refuses."""
+    validator = SignedEntries(ME)
+    key, name = digest("key")[:20], msgpack.packb(ME.peer_id)
+    record = DHTRecord(key, name, msgpack.packb(b"/ip4/192.0.2.7/tcp/4117"), get_dht_time() + 3600)
+
+    def opened(wire: bytes) -> object:
+        shown = replace(record, value=wire)
+        if not validator.validate(shown):
+            raise RemoteProtocolError("peer", "bad-entry", "refused by the validator")
+        return validator.strip_value(shown)
+
+    return Sealed("entry of the DHT", validator.sign_value(record), opened)
+
+
 def pool() -> RecordPool:
     filled = RecordPool(HEAD.id)
     for someone in PEOPLE:
@@ -434,5 +453,5 @@ def state() -> Plain:
     return Plain("boundary", wire, blaming(restored, BadBoundaryError), check)
 
 
-SEALED: list[Sealed] = [*records(), *proofs()]
+SEALED: list[Sealed] = [*records(), *proofs(), entry()]
 PLAIN: list[Plain] = [*frames(), *numbers()]

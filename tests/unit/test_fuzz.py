@@ -26,15 +26,17 @@ from training import exchange
 SAMPLES: list[Sealed | Plain] = [*SEALED, *PLAIN]
 MESSAGES, STREAMS = 9_500, 500
 """Of each seed."""
+SHORT_BYTES, LONG_BYTES, SHORT_LIST, LONG_LIST = 0xC4, 0xC5, 0x90, 0xDC
+"""In msgpack the same may be said with a longer length."""
 SEEDS = 20
 
 
 def damaged(wire: bytes, rng: random.Random) -> bytes:
-    """The same bytes with a bit, a byte, a piece or an end that is not right."""
+    """The same bytes with a bit, a byte, a piece or an end that is not right, or a length spelt otherwise."""
     data = bytearray(wire)
     place, other = rng.randrange(len(data)), rng.randrange(len(data))
     length = rng.choice((1, 1, 2, 4, 8, 32))
-    match rng.randrange(7):
+    match rng.randrange(8):
         case 0:
             data[place] ^= 1 << rng.randrange(8)
         case 1:
@@ -49,6 +51,10 @@ def damaged(wire: bytes, rng: random.Random) -> bytes:
             del data[place:]
         case 6:
             data += rng.randbytes(length)
+        case 7 if (short := data.find(SHORT_BYTES, place)) >= 0:
+            data[short : short + 1] = bytes([LONG_BYTES, 0])
+        case 7 if data[0] & 0xF0 == SHORT_LIST:
+            data[:1] = bytes([LONG_LIST, 0, data[0] & 0x0F])
     return bytes(data)
 
 

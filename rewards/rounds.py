@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from dhtnode.errors import RemoteProtocolError
-from dhtnode.records import Signed, canonical, open_record, parse_canonical
+from dhtnode.records import Digest, Signed, canonical, open_record, parse_canonical
 from rewards.evidence import ClosedRound, close_round
 from training.chain import MAX_CERTIFICATE_BYTES, NOTHING, Certificate, open_certificate
 from training.messages import MAX_MEMBERS, Commitment, Result
@@ -97,7 +97,7 @@ def answer_question(
     """
     try:
         value: Any = parse_canonical(wire, MAX_QUESTION_BYTES)
-        head = msgspec.convert(value, tuple[bytes], builtin_types=(bytes,))[0]
+        head = msgspec.convert(value, tuple[Digest], builtin_types=(bytes,))[0]
     except (ValueError, msgspec.ValidationError) as error:
         raise RemoteProtocolError(sender, "bad-round", str(error)[:200]) from error
     wires: list[bytes] = []

@@ -36,6 +36,7 @@ MAX_BYTES = 256 * 1024
 """Of a question, and of an answer: what does not fit is shown next time."""
 _OVERHEAD_BYTES = 8
 
+Names = Annotated[tuple[Prefix, ...], msgspec.Meta(max_length=MAX_HELD)]
 Records = Annotated[tuple[bytes, ...], msgspec.Meta(max_length=MAX_HELD)]
 
 
@@ -143,7 +144,7 @@ class Bulletin:
             wire = await self._network.request(
                 peer, BULLETIN, canonical(have[:MAX_HELD]), max_reply_bytes=MAX_BYTES
             )
-            for shown in _opened(wire, Records, peer):
+            for shown in open_records(wire, peer):
                 self.hear(open_record(shown, self._swarm_id, self._kinds, peer), head)
         except TransportError as error:
             log.debug("no exchange with %s: %s", peer, error)
@@ -151,7 +152,7 @@ class Bulletin:
             self._blamed(error.peer, error.reason, error.detail)
 
     async def _answer(self, peer: str, request: bytes) -> bytes:
-        theirs = set(_opened(request, Annotated[tuple[Prefix, ...], msgspec.Meta(max_length=MAX_HELD)], peer))
+        theirs = set(open_names(request, peer))
         room, shown = MAX_BYTES - _OVERHEAD_BYTES, list[bytes]()
         for board in self._each_board():
             for id_, wire in board.records().items():
@@ -187,12 +188,27 @@ class Bulletin:
         return list(dict.fromkeys(self._boards.values()))
 
 
-def _opened(wire: bytes, kind: Any, sender: str) -> Any:
-    """A peer's list of bytes.
+def open_names(wire: bytes, sender: str) -> tuple[bytes, ...]:
+    """Check a neighbour's question: how the ids of what it has begin.
 
     Raises:
         RemoteProtocolError: reason `bad-bulletin`.
     """
+    names: tuple[bytes, ...] = _open(wire, Names, sender)
+    return names
+
+
+def open_records(wire: bytes, sender: str) -> tuple[bytes, ...]:
+    """Check the frame of an answer; its records are checked one by one.
+
+    Raises:
+        RemoteProtocolError: reason `bad-bulletin`.
+    """
+    records: tuple[bytes, ...] = _open(wire, Records, sender)
+    return records
+
+
+def _open(wire: bytes, kind: Any, sender: str) -> Any:
     try:
         return msgspec.convert(parse_canonical(wire, MAX_BYTES), kind, strict=True, builtin_types=(bytes,))
     except (ValueError, msgspec.ValidationError) as error:

@@ -112,6 +112,8 @@ class SignedEntries(RecordValidatorBase):  # type: ignore[misc]  # hivemind has 
             isinstance(value, bytes) and isinstance(signature, bytes) and len(signature) == SIGNATURE_BYTES
         ):
             return False
+        if record.value != _pack(entry):
+            return False  # the signature does not cover how list and bytes are spelt
         return verify(peer, _covered(replace(record, value=_pack(value))), signature)
 
     def strip_value(self, record: DHTRecord) -> bytes:

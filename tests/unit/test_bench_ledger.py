@@ -1,4 +1,4 @@
-"""The benchmark of the ledger gives the figures that its readers look for; those of status need real nodes."""
+"""The benchmark of the ledger gives the figures its readers look for; those of status need real nodes."""
 
 from __future__ import annotations
 

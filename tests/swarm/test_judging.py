@@ -18,8 +18,6 @@ from validation.messages import Verdict
 
 CHEAT = Path(__file__).parents[1] / "adversary" / "cheat.py"
 HONEST = "abcd"
-LAST_SEGMENT = 2
-"""Of 5 inner steps, in segments of 2."""
 
 
 def cheating(attack: str) -> tuple[str, ...]:
@@ -34,7 +32,6 @@ def audit(swarm: Swarm, *words: str, node: str | None = "a") -> subprocess.Compl
 @pytest.mark.parametrize(
     ("attack", "charge", "said", "segment"),
     [
-        ("right-norm", "work", "that it had not done as committed", LAST_SEGMENT),
         ("label-flip", "work", "that it had not done as committed", 0),
         ("copycat", "work", "that it had not done as committed", 0),
         ("false-reducer", "reduction", "altered the part that it reduced", None),
@@ -45,9 +42,7 @@ def audit(swarm: Swarm, *words: str, node: str | None = "a") -> subprocess.Compl
 def test_a_cheat_is_out_and_anybody_can_check_why(
     make_swarm: MakeSwarm, tmp_path: Path, attack: str, charge: str, said: str, segment: int | None
 ) -> None:
-    """`segment` is the first that is false: right-norm's steps are honest, what it sends does not follow from
-    them; who trains on other data is false from the first step on.
-    """
+    """`segment` is the first that is false: who trains on other data is false from the first step on."""
     swarm = make_swarm({"audit.segment": 2}, min_peers=5, inner_steps="5")
     for name in HONEST:
         swarm.start(name)

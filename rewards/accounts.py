@@ -15,7 +15,7 @@ TERMS: tuple[Term, ...] = ("compute", "data", "audit", "reduction")
 Cause = Term | Literal["case", "bond"]
 
 PROBATION = 3
-"""As `validation.validator` draws audits: a member that has passed k of them is audited at 3 / (1 + k)."""
+"""As `validation.rates` has work audited: a member that has passed k of them is audited at 3 / (1 + k)."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ Judging: sixteen simulated members with the real cores, one to six of which comm
 the first round on or after 30 rounds without fault; and long honest runs, in which nobody may be put out.
 What a replay finds false does not depend on the attack, so these are counted once for all.
 
+Momentum: the same under clipping, if members send a running mean of their updates.
+
 Replays: real local training, done again by another process, must give the same bits.
 
 Traffic: four real nodes, what they send beside parts and results; `scripts/bench-traffic` says more of it.
@@ -31,9 +33,9 @@ sys.path.insert(0, str(ROOT))
 from scripts.bench_convergence import machine  # noqa: E402
 from scripts.bench_judging import Hunt, interval, peace, percentile, roots, rounds_taken  # noqa: E402
 from scripts.bench_node import bench_traffic  # noqa: E402
-from scripts.bench_spoiling import FRACTIONS, plot, spoiling  # noqa: E402
+from scripts.bench_spoiling import FRACTIONS, momentum, plot, spoiling  # noqa: E402
 
-PARTS = ("traffic", "honesty", "judging", "spoiling")
+PARTS = ("traffic", "honesty", "judging", "momentum", "spoiling")
 MANY = "overt, 6 of 16"
 """The hunt whose figures stand beside each attack: a replay finds all of them as surely."""
 
@@ -140,6 +142,8 @@ def main() -> None:
             document |= honesty(pool, args.jobs, args.nodes, args.rounds, args.replays)
         if "judging" in parts:
             document |= judging(pool, args.runs)
+        if "momentum" in parts:
+            document["momentum"] = momentum(pool, args.seeds, counted)
         if "spoiling" in parts:
             document["attacks"] = spoiling(pool, args.seeds, fractions, counted)
             if args.plot:

@@ -2,8 +2,8 @@
 
 Sixteen simulated members with the real cores. One of them does a single inner step falsely, or judges
 falsely; counted is all that is done again of one piece of disputed work (that of which most is) until all
-have judged: by those who drew it, by the jury, and by the worker that opens its run. The figures are in
-docs/validation.md.
+have judged: by those who drew it, by the jury, and by the worker that opens its run. And how often a jury
+of a few that are drawn would be wrong. The figures are in docs/validation.md.
 
     scripts/bench-dispute [--runs 20] [--quick]
 """
@@ -11,6 +11,7 @@ docs/validation.md.
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import sys
 from collections import Counter
@@ -79,6 +80,15 @@ def replayed(quarrel: Quarrel, seed: int) -> tuple[float, float]:
     return (most - own) / STEPS, own / STEPS
 
 
+def misled(members: int, dishonest: int, jury: int) -> float:
+    """Chance that of a jury drawn evenly from the members more than half are dishonest."""
+    ways = (
+        math.comb(dishonest, false) * math.comb(members - dishonest, jury - false)
+        for false in range(jury // 2 + 1, jury + 1)
+    )
+    return sum(ways) / math.comb(members, jury)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--runs", type=int, default=20)
@@ -91,6 +101,12 @@ def main() -> None:
         others, worker = zip(*found, strict=True)
         most = f"{statistics.mean(others):.1f} ({max(others):.1f})"
         print(f"| {quarrel.what} | {most} | {statistics.mean(worker):.2f} |", flush=True)
+    print(f"\nof {MEMBERS} members, a drawn jury with a dishonest majority, in percent of disputes")
+    print("| dishonest | 3 drawn | 5 | 7 | 9 | all |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for dishonest in (2, 4, 6, 7):
+        cells = [f"{misled(MEMBERS, dishonest, jury):.1%}" for jury in (3, 5, 7, 9, MEMBERS)]
+        print(f"| {dishonest} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

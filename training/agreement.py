@@ -9,7 +9,9 @@ view v>0   electors that lost patience promise to leave all views below v and te
 
 Any two majorities share an elector, so a decided value is found again by every later leader: two
 different values are never decided while electors keep their word. An elector that does not has
-signed the proof: two votes in one view, or a vote below a view that its promise had left. A leader
+signed the proof: two votes in one view, or a vote below a view that its promise had left. Both its votes
+count, so that all who hear them come to the same: of two decided values the one of the lower view, then of
+the smaller digest. A leader
 believes a promise's vote only where it knows the proposal: an invented one binds nobody. Neither does
 a vote whose value no majority can have voted for: one member that alone votes for what nobody else
 can check would otherwise bind every later leader, and the round would never end.
@@ -56,13 +58,17 @@ class Instance:
     round: int
     base: bytes
     step: Literal["roster", "close"]
+    roster: bytes | None = None
+    """Digest of the roster whose round is closed."""
 
 
 @dataclass(frozen=True)
 class Decision:
     """A value and the votes of a majority, all cast in one view."""
 
+    view: int
     value: bytes
+    digest: bytes
     votes: tuple[Signed[Vote], ...]
 
 
@@ -139,6 +145,8 @@ class Agreement:
     def restore(self, own: Iterable[Signed[Body]]) -> None:
         """Take back what we had signed for this instance before a crash."""
         for record in own:
+            if not self._is_of_this(record.body):
+                continue  # of another roster's close
             self.on_record(record)
             if isinstance(record.body, Vote):
                 if self._last_vote is None or record.body.view > self._last_vote.body.view:
@@ -156,7 +164,9 @@ class Agreement:
         if record.signer not in self.electors:
             return  # perhaps it lags behind; a stranger's vote is no offence, and no vote either
         body = record.body
-        if isinstance(body, Proposal | Vote | Promise) and not self._is_of_this(body):
+        if not isinstance(body, Proposal | Vote | Promise) or body.roster != self.instance.roster:
+            return  # of another roster's close: where two are decided, its signer may well be honest
+        if not self._is_of_this(body):
             raise RemoteProtocolError(record.signer, "wrong-round", f"{body.KIND} of round {body.round}")
         if isinstance(body, Proposal):
             self._on_proposal(cast("Signed[Proposal]", record))
@@ -190,9 +200,12 @@ class Agreement:
         said += self._vote(now_s, acceptable, arguable)
         return said
 
-    def _is_of_this(self, body: Proposal | Vote | Promise) -> bool:
+    def _is_of_this(self, body: Body) -> bool:
+        if not isinstance(body, Proposal | Vote | Promise):
+            return False
         instance = self.instance
-        return (body.round, body.base, body.step) == (instance.round, instance.base, instance.step)
+        said = (body.round, body.base, body.step, body.roster)
+        return said == (instance.round, instance.base, instance.step, instance.roster)
 
     def _on_proposal(self, record: Signed[Proposal]) -> None:
         body = record.body
@@ -203,6 +216,7 @@ class Agreement:
         self._proposed.add((body.view, voted))
         known = self._proposals.get(body.view)
         if known is not None:
+            self._decide()
             if known.body.value != body.value:
                 raise RemoteProtocolError(record.signer, "equivocation", f"two proposals in view {body.view}")
             return
@@ -242,18 +256,19 @@ class Agreement:
 
     def _on_vote(self, record: Signed[Vote]) -> None:
         body = record.body
+        self._votes.setdefault((body.view, body.value), {})[record.signer] = record
+        self._decide()
         earlier = self._voted_in.setdefault((body.view, record.signer), body.value)
         if earlier != body.value:
             raise RemoteProtocolError(record.signer, "equivocation", f"two votes in view {body.view}")
-        self._votes.setdefault((body.view, body.value), {})[record.signer] = record
-        self._decide()
 
     def _decide(self) -> None:
-        if self.decision is not None:
-            return
-        for (_, voted), votes in self._votes.items():
-            if len(votes) >= quorum(self.electors) and voted in self._values:
-                self.decision = Decision(self._values[voted], tuple(votes[peer] for peer in sorted(votes)))
+        for (view, voted), votes in self._votes.items():
+            if len(votes) < quorum(self.electors) or voted not in self._values:
+                continue
+            if self.decision is None or (view, voted) < (self.decision.view, self.decision.digest):
+                signed = tuple(votes[peer] for peer in sorted(votes))
+                self.decision = Decision(view, self._values[voted], voted, signed)
 
     def _keep_pace(self, now_s: float) -> list[Signed[Body]]:
         """Leave the view when its time is up, or when more than a third have left it."""
@@ -275,6 +290,7 @@ class Agreement:
                     round=self.instance.round,
                     base=self.instance.base,
                     step=self.instance.step,
+                    roster=self.instance.roster,
                     view=target,
                     voted_view=last.view if last else None,
                     voted=last.value if last else None,
@@ -312,6 +328,7 @@ class Agreement:
                     round=self.instance.round,
                     base=self.instance.base,
                     step=self.instance.step,
+                    roster=self.instance.roster,
                     view=self.view,
                     value=value,
                     promises=tuple(promises[peer].wire for peer in sorted(promises)),
@@ -343,6 +360,7 @@ class Agreement:
                 round=self.instance.round,
                 base=self.instance.base,
                 step=self.instance.step,
+                roster=self.instance.roster,
                 view=self.view,
                 value=value_digest(value),
             )

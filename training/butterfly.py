@@ -133,7 +133,9 @@ class Butterfly:
         return [Publish(result)]
 
     def on_result(self, record: Signed[Result]) -> None:
-        """Take in a result record.
+        """Take in a result record; one for another roster is none of ours.
+
+        Dishonest electors can have two rosters decided, so its signer may well be honest.
 
         Raises:
             RemoteProtocolError: the signer does not reduce this part, it names no such members, or it
@@ -141,9 +143,11 @@ class Butterfly:
                 may name either.
         """
         body = record.body
+        if body.roster != self.plan.roster:
+            return
         part = self._parts.get(body.part)
         included = body.included
-        if body.roster != self.plan.roster or part is None or record.signer not in part.reducers:
+        if part is None or record.signer not in part.reducers:
             raise RemoteProtocolError(record.signer, "bad-result", "not a reducer of this part")
         if list(included) != sorted(set(included)) or included[-1] >= len(self.plan.members):
             raise RemoteProtocolError(record.signer, "bad-result", "included members")

@@ -117,6 +117,8 @@ def _fault(head: Head, votes: tuple[Signed[Vote], ...]) -> str | None:
         return "votes of several views, or none"
     founding = votes[0].body.step == "found"
     expected = (head.id, head.parent, head.number if founding else head.number - 1)
+    if len({vote.body.roster for vote in votes}) != 1 or (votes[0].body.roster is None) != founding:
+        return "votes on several rosters, or on none"
     for vote in votes:
         body = vote.body
         if (body.value, body.base, body.round) != expected:

@@ -64,7 +64,7 @@ class Closing:
         reduce_s, close_s = pace.reduce.limit_s, pace.close.limit_s
         self.butterfly = Butterfly(plan, context.identity.peer_id, reduce_s, now_s)
         self.agreement = Agreement(
-            Instance(head.number, head.id, "close"),
+            Instance(head.number, head.id, "close", plan.roster),
             ordered(plan.electors, head.state, head.number, "close-leader"),
             context.identity,
             context.swarm_id,
@@ -99,11 +99,11 @@ class Closing:
     def on(self, event: Event, now_s: float) -> list[Effect]:
         """Take in what the shell did."""
         match event:
-            case PartArrived(_, part, sender):
+            case PartArrived(_, roster, part, sender) if roster == self.plan.roster:
                 self.butterfly.on_part(part, sender)
-            case SendFailed(_, part, to):
+            case SendFailed(_, roster, part, to) if roster == self.plan.roster:
                 return self.butterfly.on_send_failed(part, to)
-            case Reduced(_, part, included, root):
+            case Reduced(_, roster, part, included, root) if roster == self.plan.roster:
                 result = Result(
                     round=self._head.number,
                     base=self._head.id,

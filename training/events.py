@@ -104,6 +104,7 @@ class PartArrived:
     """A sender's chunks for a part, checked against its commitment."""
 
     base: bytes
+    roster: bytes
     part: int
     sender: str
 
@@ -113,6 +114,7 @@ class SendFailed:
     """A reducer could not be reached."""
 
     base: bytes
+    roster: bytes
     part: int
     to: str
 
@@ -122,6 +124,7 @@ class Reduced:
     """Own reduction of a part is done."""
 
     base: bytes
+    roster: bytes
     part: int
     included: tuple[int, ...]
     root: bytes
@@ -217,7 +220,7 @@ class Halt:
 
 @dataclass(frozen=True)
 class OpenReduce:
-    """A plan is certified: parts may arrive."""
+    """A plan is certified: parts may arrive. It takes the place of an earlier one of that round."""
 
     plan: Plan
 

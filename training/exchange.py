@@ -1,6 +1,6 @@
 """The bulk side of a round on the network: parts go to reducers, results come back.
 
-Endpoint `part`: the sender writes a header (base, part, digests of all its chunks) and the part's
+Endpoint `part`: the sender writes a header (base, roster, part, digests of all its chunks) and the part's
 chunks; their sizes follow from the plan. The reducer answers one byte when all of it is checked.
 Endpoint `result`: the reader writes 32 bytes, the result's root, and gets a status byte and the
 chunks. Any holder can answer, since the root in the signed record names the bytes.
@@ -48,6 +48,7 @@ class PartHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """What precedes a part's chunks."""
 
     base: Digest
+    roster: Digest
     part: Annotated[int, msgspec.Meta(ge=0, lt=MAX_MEMBERS)]
     leaves: bytes
     """Digests of all chunks of the sender's update, one after the other."""
@@ -106,13 +107,14 @@ class Exchange:
             for base in [base for base in self._results_of if base not in self._plans]:
                 for root in self._results_of.pop(base):
                     self._results.pop(root, None)
-        self._parts = {key: received for key, received in self._parts.items() if key[0] in self._plans}
+        rosters = {plan.roster for plan in self._plans.values()}
+        self._parts = {key: received for key, received in self._parts.items() if key[0] in rosters}
         opened, self._opened = self._opened, asyncio.Event()
         opened.set()
 
-    def part(self, base: bytes, part: int, sender: str) -> Received:
+    def part(self, roster: bytes, part: int, sender: str) -> Received:
         """What a sender sent for a part, checked."""
-        return self._parts[base, part, sender]
+        return self._parts[roster, part, sender]
 
     def keep_result(self, base: bytes, chunks: list[bytes]) -> bytes:
         """Hold a reduced part for whoever asks.
@@ -170,7 +172,7 @@ class Exchange:
         raise TransportError(f"nobody has the result of part {record.body.part}")
 
     async def _send_part(self, plan: Plan, part: int, to: str, own: Contribution) -> None:
-        packed = part_header(plan.base, part, own.leaves_K)
+        packed = part_header(plan, part, own.leaves_K)
         start_s = time.monotonic()
         async with self._streams.opened(to, PART) as stream:
             stream.write(len(packed).to_bytes(_HEADER_LENGTH, "big") + packed)
@@ -185,7 +187,7 @@ class Exchange:
     async def _take_part(self, stream: Stream) -> None:
         length = int.from_bytes(await stream.read_exactly(_HEADER_LENGTH), "big")
         header = open_part_header(await self._read_capped(stream, length), stream.peer)
-        plan = await self._plan(header.base)
+        plan = await self._plan(header)
         if plan is None or stream.peer not in plan.members:
             stream.write(_ABSENT)
             await stream.drain()
@@ -201,8 +203,8 @@ class Exchange:
         step = DIGEST_BYTES
         leaves_K = [header.leaves[at : at + step] for at in range(0, len(header.leaves), step)]
         check_part(commitment, leaves_K, chunks, owned, self.sizes_K, self._wire)
-        self._parts[plan.base, header.part, stream.peer] = Received(leaves_K, owned, chunks)
-        self._arrived(PartArrived(plan.base, header.part, stream.peer))
+        self._parts[plan.roster, header.part, stream.peer] = Received(leaves_K, owned, chunks)
+        self._arrived(PartArrived(plan.base, plan.roster, header.part, stream.peer))
         stream.write(_OK)
         await stream.drain()
         await stream.ended()
@@ -212,15 +214,15 @@ class Exchange:
             raise RemoteProtocolError(stream.peer, "oversized", f"part header of {length} bytes")
         return await stream.read_exactly(length)
 
-    async def _plan(self, base: bytes) -> Plan | None:
-        """The plan of a round, perhaps one that is about to be certified here."""
+    async def _plan(self, header: PartHeader) -> Plan | None:
+        """The plan that a sender follows, perhaps one that is about to be certified here."""
         try:
             async with asyncio.timeout(PLAN_PATIENCE_S):
-                while base not in self._plans:
+                while (plan := self._plans.get(header.base)) is None or plan.roster != header.roster:
                     await self._opened.wait()
         except TimeoutError:
             return None
-        return self._plans[base]
+        return plan
 
     async def _give_result(self, stream: Stream) -> None:
         chunks = self._results.get(await stream.read_exactly(DIGEST_BYTES))
@@ -243,9 +245,9 @@ class Exchange:
         return chunks
 
 
-def part_header(base: bytes, part: int, leaves_K: Sequence[bytes]) -> bytes:
+def part_header(plan: Plan, part: int, leaves_K: Sequence[bytes]) -> bytes:
     """What a sender says before its chunks; `leaves_K` are the digests of its whole update."""
-    header = PartHeader(base=base, part=part, leaves=b"".join(leaves_K))
+    header = PartHeader(base=plan.base, roster=plan.roster, part=part, leaves=b"".join(leaves_K))
     return canonical(header)
 
 

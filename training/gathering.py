@@ -36,7 +36,6 @@ from training.messages import (
     Roster,
     decode_value,
     encode_value,
-    value_digest,
 )
 from training.pace import Pace
 from training.partition import partition, shares
@@ -162,11 +161,18 @@ class Gathering:
             now_s, lambda: self._make_roster(now_s), self._acceptable, self._arguable
         )
 
-    def plan(self, now_s: float) -> Plan | None:
-        """The certified roster, once it and all its commitments are here."""
+    def plan(self, now_s: float, but: bytes | None = None) -> Plan | None:
+        """The certified roster, once it and all its commitments are here.
+
+        Args:
+            now_s: the caller's clock.
+            but: digest of the one that is reduced already.
+        """
         decision = self.agreement.decision
-        listed = self._open(decision.value) if decision else None
-        if decision is None or listed is None:
+        if decision is None or decision.digest == but:
+            return None
+        listed = self._open(decision.value)
+        if listed is None:
             return None
         commitments_N, roster = listed
         if len({commitment.signer for commitment in commitments_N}) != len(commitments_N):
@@ -176,7 +182,7 @@ class Gathering:
         return Plan(
             round=self._head.number,
             base=self._head.id,
-            roster=value_digest(decision.value),
+            roster=decision.digest,
             commitments_N=commitments_N,
             votes_N=roster.votes,
             ranges_N=tuple(partition(self._context.chunk_count, shares(offered, roster.votes))),

@@ -84,6 +84,9 @@ class Member:
         self._asked_s: dict[str, float] = {}
         self._adopted_s = now_s
         self._outcome_s: float | None = None
+        self._wanting: dict[bytes, tuple[str, ...]] = {}
+        """The head that was left for want of a quorum, and whose: that of its electors, or of a certified
+        roster that could not be closed."""
         self._failed: dict[bytes, tuple[float, float]] = {}
         """Heads whose state nobody had: when to try again, and the pause after that."""
 
@@ -175,8 +178,10 @@ class Member:
 
     def _leads_back(self, certificate: Certificate, now_s: float) -> bool:
         """Whether this is the head that was left for want of a quorum, which is still wanting."""
-        left = self.certificate is not None and self.certificate.head.parent == certificate.id
-        return left and not self._stall.has_quorum(certificate.head.electors, now_s, self.pace)
+        if self.certificate is None or self.certificate.head.parent != certificate.id:
+            return False
+        wanted = self._wanting.get(certificate.id, certificate.head.electors)
+        return not self._stall.has_quorum(wanted, now_s, self.pace)
 
     def _fetch(self, certificate: Certificate, now_s: float) -> list[Effect]:
         """Get a head's state beside the own round, which goes on: perhaps nobody has that state."""
@@ -310,6 +315,7 @@ class Member:
             head, round_.electors, round_.candidates, round_.is_ripe, now_s, self.pace
         ):
             return []
+        self._wanting = {head.id: round_.electors}
         alone = found(self.context.identity, self.context.swarm_id, head, b"")
         return [Halt(round_.base), *self._adopt(Adopt(alone, ()), now_s)]
 
@@ -372,7 +378,9 @@ class Member:
         return [record for pool in pools if pool for record in pool.all() if record.signer == peer]
 
     def _hear(self, peer: str, now_s: float) -> None:
-        if self.round is not None and (peer in self.round.electors or self.round.pool.knows(peer)):
+        if self.round is None or peer in self.context.excluded:
+            return  # who is out for good can't help a quorum, however alive it is
+        if peer in self.round.electors or self.round.pool.knows(peer):
             self._stall.hear(peer, now_s)
 
     def _ask(self, peer: str, now_s: float) -> list[Effect]:

@@ -90,7 +90,7 @@ class Commitment(Body, frozen=True, kw_only=True, omit_defaults=True):
     A commitment without any leaves the field out, and has no other spelling."""
 
 
-class Proposal(Body, frozen=True, kw_only=True):
+class Proposal(Body, frozen=True, kw_only=True, omit_defaults=True):
     """A view's leader puts a value to the vote. Beyond view 0 it shows a majority's promises."""
 
     KIND: ClassVar[str] = "proposal"
@@ -101,9 +101,11 @@ class Proposal(Body, frozen=True, kw_only=True):
     view: View
     value: Value
     promises: Annotated[tuple[bytes, ...], msgspec.Meta(max_length=MAX_MEMBERS)]
+    roster: Digest | None = None
+    """Digest of the one whose round is closed; None where it is agreed on. The same in votes and promises."""
 
 
-class Vote(Body, frozen=True, kw_only=True):
+class Vote(Body, frozen=True, kw_only=True, omit_defaults=True):
     """An elector accepts a value in a view. A majority of equal votes decides."""
 
     KIND: ClassVar[str] = "vote"
@@ -113,9 +115,10 @@ class Vote(Body, frozen=True, kw_only=True):
     step: Step
     view: View
     value: Digest
+    roster: Digest | None = None
 
 
-class Promise(Body, frozen=True, kw_only=True):
+class Promise(Body, frozen=True, kw_only=True, omit_defaults=True):
     """An elector leaves all views below `view` and tells what it last voted for."""
 
     KIND: ClassVar[str] = "promise"
@@ -126,6 +129,7 @@ class Promise(Body, frozen=True, kw_only=True):
     view: View
     voted_view: View | None
     voted: Digest | None
+    roster: Digest | None = None
 
 
 class Result(Body, frozen=True, kw_only=True):

@@ -42,10 +42,11 @@ NEXT: dict[Phase, set[Phase]] = {
     Phase.COMMIT: {Phase.ROSTER, Phase.REDUCE},
     Phase.ROSTER: {Phase.REDUCE},
     Phase.REDUCE: {Phase.CLOSE, Phase.DONE},
-    Phase.CLOSE: {Phase.DONE},
+    Phase.CLOSE: {Phase.DONE, Phase.REDUCE},
     Phase.DONE: set(),
 }
-"""Legal transitions: phases are skipped when a round is followed, but never taken back."""
+"""Legal transitions: phases are skipped when a round is followed. One is taken back only where dishonest
+electors had two rosters decided."""
 BANNED = "banned: following the others without work until the ban is over"
 
 
@@ -183,7 +184,7 @@ class Round:
         effects += [self._keep(record) for record in self._gathering.advance(now_s)]
         if self.phase is Phase.COMMIT and self._gathering.agreement.has_proposal:
             self._move(Phase.ROSTER, now_s)
-        if self.closing is None:
+        if self.outcome is None:
             effects += self._begin_closing(now_s)
         if self.closing is not None:
             effects += self._advance_closing(self.closing, now_s)
@@ -192,16 +193,18 @@ class Round:
         return effects
 
     def _begin_closing(self, now_s: float) -> list[Effect]:
-        plan = self._gathering.plan(now_s)
+        plan = self._gathering.plan(now_s, but=self.closing.plan.roster if self.closing else None)
         if plan is None:
             return []
-        if self._gathering.undisturbed:
-            self._pace.roster.learn(self._gathering.since_last_commitment_s(now_s))
-        elif self._gathering.was_cut_short:
-            self._pace.roster.missed()
+        if self.closing is None:
+            if self._gathering.undisturbed:
+                self._pace.roster.learn(self._gathering.since_last_commitment_s(now_s))
+            elif self._gathering.was_cut_short:
+                self._pace.roster.missed()
+            self._pace.noted(self._me in plan.members)
         self.closing = Closing(self._context, self.head, self.pool, plan, self._pace, now_s)
-        self._pace.noted(self._me in plan.members)
-        self._move(Phase.REDUCE, now_s)
+        if self.phase is not Phase.REDUCE:
+            self._move(Phase.REDUCE, now_s)
         halt: list[Effect] = [] if self._me in plan.members else [Halt(self.base)]
         return [*halt, OpenReduce(plan), *self.closing.start()]
 

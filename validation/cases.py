@@ -186,9 +186,9 @@ def equivocates(one: Signed[Body], other: Signed[Body]) -> bool:
     return False
 
 
-def _place(said: Proposal | Vote) -> tuple[bytes, str, int]:
+def _place(said: Proposal | Vote) -> tuple[bytes, str, bytes | None, int]:
     """In which view of what agreement something was said: an elector says it once."""
-    return said.base, said.step, said.view
+    return said.base, said.step, said.roster, said.view
 
 
 def _opposed(one: Opening | Verdict, other: Opening | Verdict) -> bool:

@@ -240,7 +240,7 @@ class Performer:
             await self._exchange.send_part(plan, part, to, own)
         except TransportError as error:
             log.info("part %d of round %d not sent: %s", part, plan.round, error)
-            self._post(SendFailed(plan.base, part, to))
+            self._post(SendFailed(plan.base, plan.roster, part, to))
 
     async def _reduce(self, plan: Plan, part: int, included: tuple[int, ...]) -> None:
         owned = plan.ranges_N[part]
@@ -254,7 +254,7 @@ class Performer:
                     continue
                 chunks: Sequence[bytes] = [own.chunks_K[index] for index in owned]
             else:
-                received[commitment.signer] = self._exchange.part(plan.base, part, commitment.signer)
+                received[commitment.signer] = self._exchange.part(plan.roster, part, commitment.signer)
                 chunks = received[commitment.signer].chunks
             senders.append((plan.weights[place], chunks))
             present.append(place)
@@ -262,9 +262,9 @@ class Performer:
             return  # nothing of it counts
         reduced = await self._worker.reduce(senders, owned)
         root = self._exchange.keep_result(plan.base, reduced)
-        await asyncio.to_thread(self._memory.keep_parts, plan.base, part, received)
+        await asyncio.to_thread(self._memory.keep_parts, plan.roster, part, received)
         await asyncio.to_thread(self._memory.keep_results, plan.base, {root: reduced})
-        self._post(Reduced(plan.base, part, tuple(present), root))
+        self._post(Reduced(plan.base, plan.roster, part, tuple(present), root))
         if self._lookout is not None:
             sizes = [self._exchange.sizes_K[index] for index in owned]
             sent = [

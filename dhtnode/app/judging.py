@@ -212,7 +212,7 @@ class Judging:
             own = await asyncio.to_thread(self._memory.work, target.body.base)
             held = Received(own.leaves_K, range(len(own.leaves_K)), own.chunks_K) if own else None
         elif isinstance(target.body, Result):
-            held = await asyncio.to_thread(self._memory.part, target.body.base, target.body.part, worker)
+            held = await asyncio.to_thread(self._memory.part, target.body.roster, target.body.part, worker)
         if held is None or not set(indices) <= set(held.owned):
             return Refusal.NO
         chunks = [held.chunks[held.owned.index(index)] for index in indices]

@@ -109,21 +109,21 @@ class Memory:
 
     # Parts that a result is made from
 
-    def keep_parts(self, base: bytes, part: int, received: Mapping[str, Received]) -> None:
+    def keep_parts(self, roster: bytes, part: int, received: Mapping[str, Received]) -> None:
         """Write what a part is reduced from, by sender, so that auditors can be shown it. Blocks."""
         folder = self._folder("parts")
         packed = {
             sender: [b"".join(one.leaves_K), one.owned[0], list(one.chunks)]
             for sender, one in received.items()
         }
-        with replacing(folder / f"{base.hex()}-{part}") as draft:
+        with replacing(folder / f"{roster.hex()}-{part}") as draft:
             draft.write_bytes(msgpack.packb(packed))
         _keep_newest(folder, WORK_KEPT)
 
-    def part(self, base: bytes, part: int, sender: str) -> Received | None:
+    def part(self, roster: bytes, part: int, sender: str) -> Received | None:
         """What a sender sent for a part that this node has reduced."""
         try:
-            packed = msgpack.unpackb((self._home.root / "parts" / f"{base.hex()}-{part}").read_bytes())
+            packed = msgpack.unpackb((self._home.root / "parts" / f"{roster.hex()}-{part}").read_bytes())
             joined, first, chunks = packed[sender]
         except (OSError, ValueError, KeyError):
             return None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
 
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
@@ -45,7 +44,7 @@ class FollowedRound:
         self._swarm_id = swarm_id
         self._blame = blame
         self._close: Agreement | None = None
-        self._roster = self._agreement("roster", head.electors, "leader")
+        self._roster = self._agreement(Instance(head.number, head.id, "roster"), head.electors, "leader")
         self._advance()
 
     def on_record(self, record: Signed[Body]) -> None:
@@ -55,13 +54,11 @@ class FollowedRound:
             self._feed(self._close, record)
         self._advance()
 
-    def _agreement(
-        self, step: Literal["roster", "close"], electors: tuple[str, ...], purpose: str
-    ) -> Agreement:
+    def _agreement(self, instance: Instance, electors: tuple[str, ...], purpose: str) -> Agreement:
         """An agreement that has heard all that is in the pool."""
         head = self._head
         agreement = Agreement(
-            Instance(head.number, head.id, step),
+            instance,
             ordered(electors, head.state, head.number, purpose),
             self._identity,
             self._swarm_id,
@@ -80,10 +77,13 @@ class FollowedRound:
                 self._blame(error)
 
     def _advance(self) -> None:
-        if self._close is None:
+        decision = self._roster.decision
+        known = self._close.instance.roster if self._close else None
+        if decision is not None and decision.digest != known:
             electors = self._electors()
             if electors:
-                self._close = self._agreement("close", electors, "close-leader")
+                instance = Instance(self._head.number, self._head.id, "close", decision.digest)
+                self._close = self._agreement(instance, electors, "close-leader")
         if self.outcome is None and self._close is not None and self._close.decision is not None:
             self.outcome = self._certificate(self._close)
 

@@ -17,4 +17,4 @@ def votes(head: Head) -> dict[str, int]:
 
 def view_before(world: World, head: Head) -> int:
     """View in which the roster of the round that led to a head was decided."""
-    return world.witness.views[head.parent, "roster"]
+    return world.witness.views[head.parent, "roster", None]

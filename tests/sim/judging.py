@@ -278,7 +278,7 @@ class Judging:
             own = node.disk.work.get(target.body.base)
             return [own.chunks_K[index] for index in indices] if own else None
         if isinstance(target.body, Result):
-            held = node.disk.parts.get((target.body.base, target.body.part, worker), {})
+            held = node.disk.parts.get((target.body.roster, target.body.part, worker), {})
             return [held[index] for index in indices] if set(indices) <= set(held) else None
         return None
 

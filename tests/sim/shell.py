@@ -193,7 +193,7 @@ class Node:
         self.results: dict[bytes, list[bytes]] = {}
         self._plans: dict[bytes, Plan] = {}
         self._parts: dict[tuple[bytes, int, str], list[bytes]] = {}
-        self._early_parts: list[tuple[bytes, int, Node, Contribution, Callable[[], None]]] = []
+        self._early_parts: list[tuple[Plan, int, Node, Contribution, Callable[[], None]]] = []
         self._halted: set[bytes] = set()
         self.filling = Filling(self)
         self.judging = Judging(self)
@@ -501,23 +501,23 @@ class Node:
             return
 
         def failed() -> None:
-            self.later(IO_TIMEOUT_S, lambda: self.on(SendFailed(plan.base, part, to.peer_id)))
+            self.later(IO_TIMEOUT_S, lambda: self.on(SendFailed(plan.base, plan.roster, part, to.peer_id)))
 
         def arrive() -> None:  # a stream delivers everything, or fails
             if self.world.reachable(self, to):
-                to.take_part(plan.base, part, self, contribution, failed)
+                to.take_part(plan, part, self, contribution, failed)
             else:
                 failed()
 
         self.later(self.world.delay() * 2, arrive)
 
     def take_part(
-        self, base: bytes, part: int, sender: Node, contribution: Contribution, failed: Callable[[], None]
+        self, theirs: Plan, part: int, sender: Node, contribution: Contribution, failed: Callable[[], None]
     ) -> None:
         """Another node's chunks for a part: held against its commitment before they are kept."""
-        plan = self._plans.get(base)
-        if plan is None:
-            self._early_parts.append((base, part, sender, contribution, failed))
+        plan = self._plans.get(theirs.base)
+        if plan is None or plan.roster != theirs.roster:
+            self._early_parts.append((theirs, part, sender, contribution, failed))
             return
         if sender.peer_id not in plan.members:
             return
@@ -530,8 +530,8 @@ class Node:
             self.world.blame(self, error.peer, error.reason, error.detail)
             failed()
             return
-        self._parts[(base, part, sender.peer_id)] = chunks
-        self.on(PartArrived(base, part, sender.peer_id))
+        self._parts[(plan.roster, part, sender.peer_id)] = chunks
+        self.on(PartArrived(plan.base, plan.roster, part, sender.peer_id))
 
     def _reduce(self, plan: Plan, part: int, included: tuple[int, ...]) -> None:
         owned = plan.ranges_N[part]
@@ -541,14 +541,14 @@ class Node:
             if commitment.signer == self.peer_id:
                 chunks = [self.disk.work[plan.base].chunks_K[index] for index in owned]
             else:
-                chunks = self._parts[(plan.base, part, commitment.signer)]
+                chunks = self._parts[(plan.roster, part, commitment.signer)]
             senders.append((plan.weights[place], chunks))
-            self.disk.parts[(plan.base, part, commitment.signer)] = dict(zip(owned, chunks, strict=True))
+            self.disk.parts[(plan.roster, part, commitment.signer)] = dict(zip(owned, chunks, strict=True))
         reduced = reduce_part(senders, [SIZES[index] for index in owned], WIRE, self.world.terms.reduce)
         reduced = self.miscount(reduced)
         root = result_root(reduced)
         self.results[root] = reduced
-        self.on(Reduced(plan.base, part, included, root))
+        self.on(Reduced(plan.base, plan.roster, part, included, root))
 
     def _fetch_result(self, base: bytes, result: Signed[Result], sources: list[Node]) -> None:
         root = result.body.root

@@ -69,6 +69,22 @@ def test_two_of_four_go_on_together(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_a_certified_roster_whose_members_die_does_not_hold_the_rest(seed: int) -> None:
+    """A majority of the members lives, but none of the roster: who comes from it must not be talked back."""
+    world = World(seed, 3, 200, stall_s=STALL_S)
+    world.start()
+    world.run_until(lambda: world.all_at(3), 120)
+    late, *pair = world.shuffled(world.nodes)
+    world.split({node.index for node in pair})
+    world.run_until(lambda: all(node.phase is Phase.REDUCE for node in pair), 60)
+    pair[0].crash()
+    world.heal()
+    before = max(world.numbers())
+    world.run_until(lambda: world.all_at(before + 3, [late, pair[1]]), 200)
+    assert marks([late, pair[1]]) == [1, 1]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_both_halves_of_a_long_partition_go_on_and_become_one_again(seed: int) -> None:
     world = swarm(seed)
     world.split({0, 1}, {2, 3})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from dhtnode.digest import digest
@@ -11,7 +13,8 @@ from tests.sim.seeds import seeds
 from tests.sim.shell import Node
 from tests.sim.world import World
 from tests.unit.parties import commit, head_of, people, person
-from training.events import Adopt, Publish, SendPart
+from training.events import Adopt, Plan, Publish, SendPart
+from training.messages import Result
 from validation.events import NodeEffect
 from validation.messages import SPOKEN
 
@@ -49,6 +52,50 @@ def test_who_sends_its_work_to_some_only_is_credited_for_none(seed: int) -> None
             assert liar.peer_id not in accepted
             assert len(accepted) >= len(honest) - 1
     assert not world.witness.cases, "a bad line looks just like that"
+
+
+def said_without(seed: int, honest: bool) -> tuple[World, list[bytes]]:
+    """What a reducer signs that leaves a sender out; or an honest one that this sender can't reach."""
+    world = World(seed, 5, ROUNDS)
+    world.start()
+    world.run_until(lambda: world.all_at(1), 60)
+    reducer, sender = world.nodes[1], world.nodes[2]
+    base, said = reducer.head, list[bytes]()
+    assert base is not None
+    take_part, reachable = reducer.take_part, world.reachable
+
+    def ignore(plan: Plan, part: int, source: Node, *rest: Any) -> None:
+        if source is not sender or plan.base != base.id:
+            take_part(plan, part, source, *rest)
+
+    def cut(one: Node, other: Node) -> bool:
+        return {one.index, other.index} != {1, 2} and reachable(one, other)
+
+    def listen(effect: NodeEffect) -> list[NodeEffect]:
+        body = effect.record.body if isinstance(effect, Publish) else None
+        if isinstance(effect, Publish) and isinstance(body, Result) and body.base == base.id:
+            said.append(effect.record.wire)
+        return [effect]
+
+    reducer.twist = listen
+    if honest:
+        world.reachable = cut  # type: ignore[method-assign]
+    else:
+        world.lie(1)
+        reducer.take_part = ignore  # type: ignore[method-assign, assignment]
+    world.run_until(lambda: world.all_at(4), 200)
+    return world, said
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_reducer_that_leaves_out_a_sender_signs_what_one_signs_that_nothing_has_reached(seed: int) -> None:
+    """So there is no proof of it: whoever is shown these bytes can't tell which of the two they are of."""
+    (false, left_out), (true, cut_off) = said_without(seed, honest=False), said_without(seed, honest=True)
+    assert left_out == cut_off
+    assert left_out
+    for world in (false, true):
+        assert not world.witness.cases
+        assert not world.witness.blames
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -14,7 +14,7 @@ from dhtnode.records import Body, Signed, sign
 from tests.sim.model import SHAPE, SWARM, WIRE
 from tests.sim.seeds import seeds
 from tests.sim.shell import Node
-from tests.sim.world import World
+from tests.sim.world import NEVER_S, World
 from training.chain import Certificate
 from training.contribution import Contribution
 from training.events import HeadOffered, Publish
@@ -28,6 +28,7 @@ from training.messages import (
     Vote,
     decode_value,
     encode_value,
+    value_digest,
 )
 from training.round import Phase
 from training.state import State
@@ -37,9 +38,9 @@ SEEDS = seeds(2)
 ROUNDS = 8
 
 
-def swarm(seed: int, nodes: int = 5) -> tuple[World, Node, list[Node]]:
+def swarm(seed: int, nodes: int = 5, stall_s: float = NEVER_S) -> tuple[World, Node, list[Node]]:
     """A swarm with one liar in it: the node that leads the first round which all play."""
-    world = World(seed, nodes, ROUNDS)
+    world = World(seed, nodes, ROUNDS, stall_s=stall_s)
     world.start()
     world.run_until(lambda: world.all_at(1), 60)
     head = world.nodes[0].head
@@ -128,6 +129,51 @@ def test_two_proposals_in_one_view(seed: int) -> None:
 
     says(liar, Proposal, shorter)
     finish(world, honest)
+    assert reasons(world) == {"equivocation"}
+    assert is_out(liar, honest)
+
+
+def split_the_round(world: World, liar: Node, honest: list[Node], then: Callable[[], None]) -> None:
+    """The leader proposes one roster to one half and a shorter one to the other, and votes for both."""
+    base = liar.head.id if liar.head else b""
+    halves = honest[::2], honest[1::2]
+    values: list[bytes] = []
+
+    def tell(records: list[Signed[Body]]) -> None:
+        for record, half in zip(records, halves, strict=True):
+            world.witness.said(record)
+            world.broadcast(liar, record.wire, half)
+
+    def twist(effect: NodeEffect) -> list[NodeEffect]:
+        said = effect.record if isinstance(effect, Publish) else None
+        if not (said and isinstance(said.body, Proposal | Vote) and said.body.step == "roster"):
+            return [effect]
+        if said.body.base != base or said.body.view > 0:
+            return [effect]
+        if isinstance(said.body, Proposal):
+            roster = decode_value(said.body.value, Roster)
+            fewer = Roster(commitments=roster.commitments[:-1], votes=roster.votes[:-1])
+            values[:] = said.body.value, encode_value(fewer)
+            tell([forged(liar, said, value=value) for value in values])
+        else:
+            tell([forged(liar, said, value=value_digest(value)) for value in values])
+            then()
+        return []
+
+    liar.twist = twist
+    world.run_until(lambda: world.witness.is_split(base), 60)
+
+
+@pytest.mark.parametrize("goes", [False, True], ids=["stays", "falls silent"])
+@pytest.mark.parametrize("nodes", [3, 5, 7])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_two_rosters_are_decided(seed: int, nodes: int, goes: bool) -> None:
+    """Whichever half hears of the other first, both come to the same roster, and nobody else is blamed."""
+    world, liar, honest = swarm(seed, nodes, stall_s=30.0)
+    split_the_round(world, liar, honest, then=liar.crash if goes else lambda: None)
+    start_s = world.now_s
+    finish(world, honest)
+    assert world.now_s - start_s < 60
     assert reasons(world) == {"equivocation"}
     assert is_out(liar, honest)
 
@@ -228,7 +274,7 @@ def made_up(liar: Node, parent: Head, **changes: Any) -> Certificate:
         results=(bytes(32),),
         **changes,
     )
-    vote = Vote(round=parent.number, base=head.parent, step="close", view=0, value=head.id)
+    vote = Vote(round=parent.number, base=head.parent, step="close", roster=bytes(32), view=0, value=head.id)
     return Certificate(head, (sign(liar.identity, SWARM, vote),))
 
 

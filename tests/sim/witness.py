@@ -2,9 +2,10 @@
 
 - a node is bound by its word: one commitment for each head, one vote and one proposal in each view,
   one result for each part, no vote in a view that it had promised to leave, no false promise;
-- one value is decided in each agreement, whether or not anybody has noticed yet;
-- one head for each round of a branch, of the members and votes that its certified roster names, built on the
-  round before by a majority of its electors, whose work it counts to the token;
+- one value is decided in each agreement, whether or not anybody has noticed yet; two can be only if neither
+  has a majority without dishonest electors, and then that round may have two heads;
+- one head for each other round of a branch, of the members and votes that its certified roster names, built
+  on the round before by a majority of its electors, whose work it counts to the token;
 - who has votes keeps some: in no round of a branch does everybody lose theirs;
 - who adopts a head holds the state with just that digest, and moves to heavier heads only;
 - honest nodes are never blamed, found false or put out.
@@ -33,8 +34,8 @@ from training.state import State
 from validation.cases import Case, found_nothing, open_case
 from validation.messages import Verdict
 
-Agreed = tuple[bytes, str]
-"""One agreement: base and step."""
+Agreed = tuple[bytes, str, bytes | None]
+"""One agreement: base, step, and the roster whose round is closed."""
 
 
 class Witness:
@@ -69,7 +70,8 @@ class Witness:
         self._commitments: dict[bytes, Signed[Commitment]] = {}
         self._rosters: dict[bytes, Roster] = {}
         self._votes: dict[tuple[Agreed, int, bytes], set[str]] = {}
-        self._decided: dict[Agreed, bytes] = {}
+        self._decided: dict[Agreed, dict[bytes, set[str]]] = {}
+        """What each agreement has come to, and who has voted for it."""
 
     # What nodes say
 
@@ -84,13 +86,13 @@ class Witness:
         elif isinstance(body, Proposal):
             if body.step == "roster":
                 self._rosters[value_digest(body.value)] = decode_value(body.value, Roster)
-            self._only(honest, record, (body.base, body.step, body.view))
+            self._only(honest, record, (body.base, body.step, body.roster, body.view))
         elif isinstance(body, Result):
-            self._only(honest, record, (body.base, body.part))
+            self._only(honest, record, (body.base, body.roster, body.part))
         elif isinstance(body, Promise) and honest:
             self._on_promise(record.signer, body)
         elif isinstance(body, Vote) and body.step != "found":
-            self._only(honest, record, (body.base, body.step, body.view))
+            self._only(honest, record, (body.base, body.step, body.roster, body.view))
             if honest:
                 self._on_vote(record.signer, body)
             self._count(record.signer, body)
@@ -100,7 +102,7 @@ class Witness:
         assert known == record.id or not honest, f"{record.signer} contradicts itself: {record.body}"
 
     def _on_promise(self, signer: str, body: Promise) -> None:
-        agreed = (body.base, body.step)
+        agreed = (body.base, body.step, body.roster)
         voted = self._voted.get((signer, agreed))
         claimed = None if body.voted_view is None or body.voted is None else (body.voted_view, body.voted)
         assert claimed == voted, f"a false promise: {body}, voted {voted}"
@@ -108,31 +110,37 @@ class Witness:
         self._promised[signer, agreed] = body.view
 
     def _on_vote(self, signer: str, body: Vote) -> None:
-        agreed = (body.base, body.step)
+        agreed = (body.base, body.step, body.roster)
         assert body.view >= self._promised.get((signer, agreed), 0), f"breaks its promise: {body}"
         self._voted[signer, agreed] = (body.view, body.value)
 
     def _count(self, signer: str, body: Vote) -> None:
-        agreed = (body.base, body.step)
+        agreed = (body.base, body.step, body.roster)
         electors = self._electors(agreed)
-        voters = self._votes.setdefault((agreed, body.view, body.value), set())
-        voters |= {signer} & set(electors)
-        if len(voters) >= quorum(electors):
-            decided = self._decided.setdefault(agreed, body.value)
-            assert decided == body.value, f"two values are decided: {body}"
+        behind = self._votes.setdefault((agreed, body.view, body.value), set())
+        behind |= {signer} & set(electors)
+        decided = self._decided.setdefault(agreed, {})
+        if len(behind) >= quorum(electors):
+            decided.setdefault(body.value, behind)
             self.views.setdefault(agreed, body.view)
+        for each in decided.values() if len(decided) > 1 else ():
+            assert len(each - self._dishonest) < quorum(electors), f"two values are decided: {body}"
+
+    def is_split(self, base: bytes) -> bool:
+        """Whether dishonest electors had two rosters decided, or two ends of one."""
+        rosters = self._decided.get((base, "roster", None), {})
+        ends = (self._decided.get((base, "close", one), {}) for one in rosters)
+        return len(rosters) > 1 or any(len(each) > 1 for each in ends)
 
     def _electors(self, agreed: Agreed) -> tuple[str, ...]:
-        base, step = agreed
-        if step == "roster":
-            return self.heads[base].electors
-        members, votes = self._listed(base)
-        return voters(members, votes)
+        base, _, roster = agreed
+        return self.heads[base].electors if roster is None else voters(*self._listed(roster)[:2])
 
-    def _listed(self, base: bytes) -> tuple[tuple[str, ...], tuple[int, ...]]:
-        """Members and votes of a round's certified roster."""
-        roster = self._rosters[self._decided[base, "roster"]]
-        return tuple(self._commitments[id_].signer for id_ in roster.commitments), roster.votes
+    def _listed(self, roster: bytes) -> tuple[tuple[str, ...], tuple[int, ...], tuple[bytes, ...]]:
+        """Members, votes and amendments of a roster."""
+        found = self._rosters[roster]
+        members = tuple(self._commitments[id_].signer for id_ in found.commitments)
+        return members, found.votes, found.amendments
 
     def judged(self, verdict: Signed[Verdict]) -> None:
         """A node takes a verdict in: the honest are never found false by the honest.
@@ -167,7 +175,8 @@ class Witness:
         head = certificate.head
         assert state.digest == head.state, "adopts a head without its state"
         known = self._places.setdefault((head.branch, head.number), certificate.id)
-        assert known == certificate.id, f"two heads for round {head.number} of one branch"
+        one = known == certificate.id or self.is_split(head.parent)
+        assert one, f"two heads for round {head.number} of one branch"
         if certificate.id not in self.heads:
             open_certificate(certificate.wire, self._swarm_id, peer)
             self._check_child(head)
@@ -188,8 +197,8 @@ class Witness:
             assert head.votes == (parent.vote_of(head.founder),), "a founding changes nobody's vote"
             return
         assert (head.number, head.branch, head.marks) == (parent.number + 1, parent.branch, parent.marks)
-        assert (head.members, head.votes) == self._listed(head.parent)
-        assert head.amendments == self._rosters[self._decided[head.parent, "roster"]].amendments
+        rosters = map(self._listed, self._decided[head.parent, "roster", None])
+        assert (head.members, head.votes, head.amendments) in rosters
         assert head.amendments[: len(parent.amendments)] == parent.amendments, "what was adopted stays so"
         assert len(set(head.electors) & set(parent.electors)) >= quorum(parent.electors)
         assert any(head.votes) or not any(parent.votes), "nobody has a vote any more"

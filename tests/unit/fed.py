@@ -219,7 +219,7 @@ async def part(wire: bytes) -> tuple[Any, bytes]:
     arrived: list[PartArrived] = []
     streams, here = await _exchange(wire, arrived)
     await streams.hear(exchange.PART)
-    return [here.part(one.base, one.part, one.sender) for one in arrived] or None, streams.used
+    return [here.part(one.roster, one.part, one.sender) for one in arrived] or None, streams.used
 
 
 async def result_wanted(wire: bytes) -> tuple[Any, bytes]:
@@ -323,7 +323,7 @@ FED = [
     Fed("content wanted", CONTENT.root + ABSENT + bytes(4), read_content, is_content),
     Fed("leaves", framed(b"".join(LEAVES)), leaves),
     Fed("chunks", b"".join(map(framed, PIECES)), pieces),
-    Fed("part", framed(part_header(BEFORE.id, PART, MINE.leaves_K)) + b"".join(PART_CHUNKS), part),
+    Fed("part", framed(part_header(PLAN, PART, MINE.leaves_K)) + b"".join(PART_CHUNKS), part),
     Fed("result wanted", RESULT.body.root, result_wanted, is_absent),
     Fed("result", b"\1" + b"".join(PART_CHUNKS), result),
     Fed("work wanted", framed(exhibits.question(LOOKING, WORKER.peer_id, DRAWN)), work_wanted, is_question),

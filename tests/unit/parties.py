@@ -95,7 +95,14 @@ def head_of(persons: Sequence[Identity], **changes: Any) -> Head:
 
 
 def vote_for(identity: Identity, head: Head, **changes: Any) -> Signed[Vote]:
-    vote = Vote(round=head.number - 1, base=head.parent, step="close", view=0, value=head.id)
+    vote = Vote(
+        round=head.number - 1,
+        base=head.parent,
+        step="close",
+        roster=digest("roster", head.id),
+        view=0,
+        value=head.id,
+    )
     return sign(identity, SWARM, msgspec.structs.replace(vote, **changes))
 
 

@@ -148,7 +148,7 @@ def bodies() -> list[Body]:
     return [
         Ready(**common),
         Leave(**common),
-        Promise(**common, step="close", view=3, voted_view=1, voted=digest("value")),
+        Promise(**common, step="close", roster=digest("roster"), view=3, voted_view=1, voted=digest("value")),
         Proposal(**common, step="roster", view=2, value=bytes(200), promises=(bytes(150),)),
         Evaluation(**common, loss_micro=2_300_000, examples=359, public=True),
         Presence(addresses=("/ip4/192.0.2.7/tcp/4117",), round=7, head=head.id, made_at_s=1_700_000_000),
@@ -265,7 +265,7 @@ def frames() -> list[Plain]:
     answer = sync_reply(open_sync_request(sync_request(HEAD, None), ""), CERTIFICATE.wire, [pool()])
     page = disclosure.page(disclosure.START, lambda _: {CERTIFICATE.id: CERTIFICATE.wire}, 0)
     names = [record.id[:8] for record in FAILS]
-    header = part_header(HEAD.id, 1, [digest("leaf", n) for n in range(8)])
+    header = part_header(plan_of(PEOPLE, HEAD), 1, [digest("leaf", n) for n in range(8)])
     values: list[tuple[str, Head | Roster]] = [("head", HEAD), ("roster", roster_of(*WORK))]
     structs: list[tuple[str, bytes, Open]] = [
         ("sync request", asking, lambda wire: open_sync_request(wire, "peer")),

@@ -139,6 +139,7 @@ def test_votes_of_strangers() -> None:
         {"step": "found"},
         {"view": 1},
         {"value": bytes(32)},
+        {"roster": bytes(32)},
     ],
     ids=lambda changes: f"{next(iter(changes.items()))[0]}-{next(iter(changes.items()))[1]!s:.6}",
 )
@@ -148,9 +149,18 @@ def test_one_vote_for_something_else(changes: dict[str, Any]) -> None:
 
 
 def test_votes_of_another_swarm() -> None:
-    body = Vote(round=HEAD.number - 1, base=HEAD.parent, step="close", view=0, value=HEAD.id)
-    votes = tuple(sign(identity, digest("other"), body) for identity in PEOPLE[:3])
+    votes = tuple(sign(identity, digest("other"), vote_for(identity, HEAD).body) for identity in PEOPLE[:3])
     assert refused(Certificate(HEAD, votes)) == "bad-signature"
+
+
+def test_who_closes_a_round_names_its_roster() -> None:
+    votes = tuple(vote_for(identity, HEAD, roster=None) for identity in PEOPLE[:3])
+    assert refused(Certificate(HEAD, votes)) == "bad-certificate"
+
+
+def test_who_founds_a_branch_names_none() -> None:
+    body = msgspec.structs.replace(FIRST.votes[0].body, roster=bytes(32))
+    assert refused(Certificate(FIRST.head, (sign(FOUNDER, SWARM, body),))) == "bad-certificate"
 
 
 def test_a_member_named_twice() -> None:

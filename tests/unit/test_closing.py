@@ -107,7 +107,9 @@ def head_after(**changes: Any) -> Head:
 
 
 def proposal(head: Head, leader: Identity | None = None) -> Signed[Proposal]:
-    body = Proposal(round=7, base=HEAD.id, step="close", view=0, value=encode_value(head), promises=())
+    body = Proposal(
+        round=7, base=HEAD.id, step="close", roster=PLAN.roster, view=0, value=encode_value(head), promises=()
+    )
     return sign(leader or by_id(ELECTORS[0]), SWARM, body)
 
 
@@ -140,9 +142,9 @@ def test_a_reduction_becomes_a_signed_result() -> None:
     me = PLAN.members[2]
     desk = Desk(me)
     for peer in PLAN.members:
-        desk.closing.on(PartArrived(HEAD.id, 2, peer), 0.5)
+        desk.closing.on(PartArrived(HEAD.id, PLAN.roster, 2, peer), 0.5)
     assert [effect.included for effect in desk.advance() if isinstance(effect, Reduce)] == [(0, 1, 2, 3)]
-    (publish,) = desk.closing.on(Reduced(HEAD.id, 2, (0, 1, 2, 3), digest("root", 2)), 1.0)
+    (publish,) = desk.closing.on(Reduced(HEAD.id, PLAN.roster, 2, (0, 1, 2, 3), digest("root", 2)), 1.0)
     assert publish == Publish(RESULTS[2])
 
 
@@ -202,7 +204,7 @@ def test_another_state_is_not_voted_for_and_noticed() -> None:
 @pytest.mark.parametrize("value", [b"", b"\x80", bytes(100)], ids=["nothing", "empty", "garbage"])
 def test_what_is_no_head_gets_no_vote(value: bytes) -> None:
     desk = ready_desk()
-    body = Proposal(round=7, base=HEAD.id, step="close", view=0, value=value, promises=())
+    body = Proposal(round=7, base=HEAD.id, step="close", roster=PLAN.roster, view=0, value=value, promises=())
     desk.hear(sign(by_id(ELECTORS[0]), SWARM, body))
     desk.advance()
     assert not desk.has_voted
@@ -239,7 +241,14 @@ def test_the_results_that_the_leader_names_are_applied_too() -> None:
 def test_a_majority_of_votes_is_the_outcome() -> None:
     desk = ready_desk()
     desk.hear(proposal(head_after()))
-    body = Vote(round=7, base=HEAD.id, step="close", view=0, value=value_digest(encode_value(head_after())))
+    body = Vote(
+        round=7,
+        base=HEAD.id,
+        step="close",
+        roster=PLAN.roster,
+        view=0,
+        value=value_digest(encode_value(head_after())),
+    )
     for peer in ELECTORS[2:]:
         desk.hear(sign(by_id(peer), SWARM, body))
     assert desk.closing.outcome() is None
@@ -264,9 +273,9 @@ def test_a_majority_of_votes_is_the_outcome() -> None:
 )
 def test_not_even_a_dishonest_majority_makes_an_outcome_of_nonsense(value: bytes) -> None:
     desk = ready_desk()
-    body = Proposal(round=7, base=HEAD.id, step="close", view=0, value=value, promises=())
+    body = Proposal(round=7, base=HEAD.id, step="close", roster=PLAN.roster, view=0, value=value, promises=())
     desk.hear(sign(by_id(ELECTORS[0]), SWARM, body))
-    vote = Vote(round=7, base=HEAD.id, step="close", view=0, value=value_digest(value))
+    vote = Vote(round=7, base=HEAD.id, step="close", roster=PLAN.roster, view=0, value=value_digest(value))
     for peer in ELECTORS:
         if peer != ELECTORS[1]:
             desk.hear(sign(by_id(peer), SWARM, vote))

@@ -56,8 +56,10 @@ GOOD: dict[str, Body] = {
     "leave": Leave(round=7, base=HEAD.id),
     "commitment": commit(ME, HEAD).body,
     "proposal": Proposal(round=7, base=HEAD.id, step="roster", view=0, value=b"value", promises=()),
-    "vote": Vote(round=7, base=HEAD.id, step="close", view=3, value=bytes(32)),
-    "promise": Promise(round=7, base=HEAD.id, step="close", view=3, voted_view=None, voted=None),
+    "vote": Vote(round=7, base=HEAD.id, step="close", roster=bytes(32), view=3, value=bytes(32)),
+    "promise": Promise(
+        round=7, base=HEAD.id, step="close", roster=bytes(32), view=3, voted_view=None, voted=None
+    ),
     "result": result_of(ME, plan_of(PEOPLE, HEAD), 0).body,
 }
 

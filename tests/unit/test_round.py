@@ -187,7 +187,9 @@ def test_all_phases() -> None:
     results = [result_of(by_id(peer), plan, part) for part, peer in enumerate(plan.members)]
     for result in results:
         if result.signer == player.me.peer_id:
-            player.round.on(Reduced(HEAD.id, result.body.part, result.body.included, result.body.root), 2.0)
+            player.round.on(
+                Reduced(HEAD.id, plan.roster, result.body.part, result.body.included, result.body.root), 2.0
+            )
         else:
             assert any(isinstance(effect, FetchResult) for effect in player.hear(result))
             effects = player.round.on(ResultFetched(HEAD.id, result.id), 2.0)
@@ -206,9 +208,11 @@ def test_all_phases() -> None:
         accepted=tuple(commitment.id for commitment in plan.commitments_N),
         results=names,
     )
-    close = Proposal(round=7, base=HEAD.id, step="close", view=0, value=encode_value(head), promises=())
+    close = Proposal(
+        round=7, base=HEAD.id, step="close", roster=plan.roster, view=0, value=encode_value(head), promises=()
+    )
     player.hear(sign(by_id(electors[0]), SWARM, close))
-    vote = Vote(round=7, base=HEAD.id, step="close", view=0, value=head.id)
+    vote = Vote(round=7, base=HEAD.id, step="close", roster=plan.roster, view=0, value=head.id)
     player.hear(*(sign(by_id(peer), SWARM, vote) for peer in electors if peer != player.me.peer_id))
     assert player.phase() is Phase.DONE
     assert player.round.arrived

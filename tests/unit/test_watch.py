@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from typing import Any
 
 import msgspec
 import pytest
@@ -54,6 +55,7 @@ class Played:
             Roster(commitments=tuple(by_signer[peer].id for peer in order), votes=(0,) * len(order))
         )
         self.roster = self._agreed("roster", roster, start.members, "leader")
+        self._certified = value_digest(roster)
         self.head = self.head_of(order)
         self.close = self._agreed("close", encode_value(self.head), order, "close-leader")
 
@@ -102,14 +104,21 @@ class Played:
         return [proposal, *(self.vote(PEOPLE_BY_ID[elector], step, value) for elector in electors)]
 
     def propose(self, person: Identity, step: str, value: bytes) -> Signed[Body]:
-        number, base = self.start.number, self.start.id
-        body = Proposal(round=number, base=base, step=step, view=0, value=value, promises=())  # type: ignore[arg-type]
+        body = Proposal(**self._place(step), value=value, promises=())
         return sign(person, SWARM, body)
 
     def vote(self, person: Identity, step: str, value: bytes) -> Signed[Body]:
-        number, base = self.start.number, self.start.id
-        body = Vote(round=number, base=base, step=step, view=0, value=value_digest(value))  # type: ignore[arg-type]
-        return sign(person, SWARM, body)
+        return sign(person, SWARM, Vote(**self._place(step), value=value_digest(value)))
+
+    def _place(self, step: str) -> dict[str, Any]:
+        roster = self._certified if step == "close" else None
+        return {
+            "round": self.start.number,
+            "base": self.start.id,
+            "step": step,
+            "roster": roster,
+            "view": 0,
+        }
 
 
 def shown(certificate: Certificate | None, records: tuple[bytes, ...] = ()) -> bytes:

@@ -25,8 +25,8 @@ from dhtnode.reputation import ReputationSection
 from dhtnode.reward import RewardSection, reward_fault
 from dhtnode.section import Section
 
-FORMAT = 3
-"""Rises with every key that is added: signed bytes name all keys, those left at their defaults, too."""
+FORMAT = 4
+"""Rises with every key that comes or goes: signed bytes name all keys, those left at their defaults, too."""
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 HexDigest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]

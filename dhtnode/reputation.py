@@ -11,14 +11,14 @@ The numbers are starting values. `scripts/bench-reputation` runs the attacks tha
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 Milli = Annotated[int, msgspec.Meta(ge=1, le=10**9)]
 Rounds = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
 Percent = Annotated[int, msgspec.Meta(ge=1, le=100)]
-Sign = Annotated[int, msgspec.Meta(ge=-1, le=1)]
+Sign = Literal[1, -1]
 
 
 class TermSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -31,7 +31,7 @@ class TermSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     half_life_rounds: Rounds
     """Rounds in which half of it fades."""
     sign: Sign
-    """1 counts in r, -1 in s, 0 in neither: it raises how often somebody is audited, and nothing else."""
+    """1 counts in r, -1 in s."""
 
 
 class ReputationSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -53,8 +53,6 @@ class ReputationSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     upheld: TermSection = TermSection(add_milli=20_000, most_milli=80_000, half_life_rounds=2000, sign=-1)
     """A `fail` that a majority of the round upholds. A guess: 20 passed audits do not make up for one, a
     fourth adds the last, and what was false is remembered four times as long as what was good."""
-    accused: TermSection = TermSection(add_milli=1000, most_milli=8000, half_life_rounds=50, sign=0)
-    """A `fail` that nobody has upheld: the audit rate is multiplied by 1 + this. A guess."""
     kept_percent: Percent = 10
     """What an upheld `fail` leaves of all that was good in the same context. A guess: at the cap of `passed`,
     trust falls to 0.32, so no record is long enough to keep a vote (with 22 it would be)."""
@@ -83,7 +81,7 @@ class ReputationSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     probation_rounds: Rounds = 45
     """Accepted rounds without a vote that a newcomer starts with. Follows from `reward.vesting_rounds`: a new
     name has to cost 40 rounds of whole weight in the state, as many as credits vest over; members with an old
-    one lack a little of it, too, so the 5 more are a guess. `bench-reputation` finds a cost of 45 to 51."""
+    one may lack a little of it, too, so the 5 more are a guess. `bench-reputation` finds a cost of 45."""
 
     ban_percent: Percent = 10
     """An upheld `fail` that brings trust below this bans. A guess, half of a newcomer's trust: with it a
@@ -143,5 +141,5 @@ class ReputationSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
             raise ValueError("accepted.most_milli must not be enough for a vote without audits")
 
 
-SIGNS: dict[str, int] = {"passed": 1, "accepted": 1, "late": -1, "unsure": -1, "upheld": -1, "accused": 0}
+SIGNS: dict[str, Sign] = {"passed": 1, "accepted": 1, "late": -1, "unsure": -1, "upheld": -1}
 """All terms, and the sign that each must have."""

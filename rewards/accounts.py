@@ -9,13 +9,11 @@ from dhtnode.reputation import ReputationSection
 from dhtnode.reward import PPM
 from rewards.formula import raised, reputation_ppm
 from rewards.stake import Stake
+from validation.rates import PROBATION
 
 Term = Literal["compute", "data", "audit", "reduction"]
 TERMS: tuple[Term, ...] = ("compute", "data", "audit", "reduction")
 Cause = Term | Literal["case", "bond"]
-
-PROBATION = 3
-"""As `validation.rates` has work audited: a member that has passed k of them is audited at 3 / (1 + k)."""
 
 
 @dataclass(frozen=True)
@@ -143,5 +141,8 @@ class Account:
 
 
 def probation_ppm(passed: int) -> int:
-    """Share of its rounds in which a member is audited that has come through so many audits."""
-    return min(PPM, PROBATION * PPM // (1 + passed))
+    """Share of its rounds in which a member is audited that has come through so many audits.
+
+    As `validation.rates` has it for a node that has done all of them itself: the same for everybody.
+    """
+    return min(PPM, PROBATION["work"] * PPM // (1 + passed))

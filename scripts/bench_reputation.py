@@ -26,10 +26,9 @@ from scripts.bench_convergence import machine  # noqa: E402
 from scripts.bench_reconcile import merge  # noqa: E402
 from scripts.bench_store import years  # noqa: E402
 from tests.adversary import feuds  # noqa: E402
-from tests.adversary.standing import Gullible  # noqa: E402
+from tests.adversary.standing import CAREFUL, GULLIBLE  # noqa: E402
 from tests.unit.parties import SWARM  # noqa: E402
 from validation.entry import find_nonce  # noqa: E402
-from validation.reputation import Reputation  # noqa: E402
 
 Figures = dict[str, float]
 PEERS = 64
@@ -39,11 +38,14 @@ def attacks(seeds: Sequence[int], quick: bool) -> dict[str, dict[str, list[Figur
     """Figures by attack, then by `defended` or `control`, one for each seed."""
     short: dict[str, Any] = {"rounds": 70} if quick else {}
     pairs: dict[str, tuple[Callable[..., Any], dict[str, Any], dict[str, Any]]] = {
-        name: (getattr(feuds, name), {"make": Reputation, **short}, {"make": Gullible, **short})
+        name: (getattr(feuds, name), {"care": CAREFUL, **short}, {"care": GULLIBLE, **short})
         for name in ("badmouthing", "ballot_stuffing", "self_audit_ring", "sybil_flood")
     }
+    stuffing = pairs["ballot_stuffing"]
+    for name, how in (("same_but_looking", {"looks": True}), ("same_but_silent", {"praise": False})):
+        pairs[name] = (feuds.ballot_stuffing, stuffing[1] | how, stuffing[2] | how)
     pairs["whitewasher"] = (feuds.whitewasher, short, {"probation_rounds": 1, **short})
-    pairs["on_off_cheat"] = (feuds.on_off_cheat, short, {"section": feuds.FORGIVING, **short})
+    pairs["on_off_cheat"] = (feuds.on_off_cheat, short, {"care": feuds.FORGIVING, **short})
     found: dict[str, dict[str, list[Figures]]] = {}
     for name, (run, defended, control) in pairs.items():
         found[name] = {

@@ -25,7 +25,7 @@ What a peer is worth to this node
 evidence.py      what records say about a peer, as pieces that trust is added up from
 halflife.py      fading values in integers, the same whatever came first
 account.py       what is held for and against one peer; bans
-reputation.py    trust, audit rate, and why; witness.py: what feeds it
+reputation.py    trust, and why; witness.py: what feeds it
 appraisal.py     what a member signs when it is asked for its opinion
 voting.py        how differing opinions become one vote that all reduce with; regard.py: what a round asks
 entry.py         what it costs to begin: a proof of work, or a member that answers for it; voucher.py: what

@@ -83,7 +83,7 @@ class Account:
         for term, series in self._own[context].items():
             if SIGNS[term] > 0:
                 good += series.at(round_no)
-            elif SIGNS[term] < 0:
+            else:
                 bad += series.at(round_no)
         return good, bad
 

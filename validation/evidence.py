@@ -23,7 +23,7 @@ from validation.cases import Case, Charge
 from validation.messages import Outcome, Subject, Verdict
 
 Context = Literal["work", "audit", "liveness"]
-Term = Literal["passed", "accepted", "late", "unsure", "upheld", "accused", "proven"]
+Term = Literal["passed", "accepted", "late", "unsure", "upheld", "proven"]
 """As in `dhtnode.reputation`; `proven` needs no number, it ends all trust."""
 
 CONTEXTS: tuple[Context, ...] = ("work", "audit", "liveness")
@@ -37,23 +37,21 @@ _OF_CHARGE: dict[Charge, Context] = {
     "acquittal": "audit",
     "equivocation": "work",
 }
-_OF_OUTCOME: dict[Outcome, Term] = {"pass": "passed", "unsure": "unsure", "fail": "accused"}
+_OF_OUTCOME: dict[Outcome, Term] = {"pass": "passed", "unsure": "unsure"}
 CAUSES: dict[tuple[Context, Term], str] = {
     ("work", "passed"): "its work was done again and is as committed",
     ("work", "accepted"): "a round took its work in",
     ("work", "unsure"): "its work was done again, and is neither near nor far",
     ("work", "upheld"): "a majority of the round found its work false",
-    ("work", "accused"): "its work was called false, without proof so far",
     ("work", "proven"): "it signed two records that contradict each other",
     ("audit", "passed"): "its verdict was checked and holds",
     ("audit", "unsure"): "its verdict was checked, and neither holds nor fails",
     ("audit", "upheld"): "a majority of the round found its verdict false",
-    ("audit", "accused"): "its verdict was called false, without proof so far",
     ("liveness", "accepted"): "its work was there in time",
     ("liveness", "late"): "a round ended without its work",
 }
 """All that there can be, in plain words."""
-TOLD: tuple[Term, ...] = ("passed", "unsure", "accused")
+TOLD: tuple[Term, ...] = ("passed", "unsure")
 """What a single verdict says; all else follows from certified heads, and from majorities."""
 
 
@@ -109,12 +107,18 @@ def of_absence(before: Head, closed: Certificate, left: Collection[str]) -> list
     ]
 
 
-def of_verdict(verdict: Signed[Verdict], me: str) -> Evidence:
-    """What a verdict says about whose record it is on; the own ones are first-hand."""
+def of_verdict(verdict: Signed[Verdict], me: str) -> Evidence | None:
+    """What a verdict says about whose record it is on; the own ones are first-hand.
+
+    A `fail` says nothing by itself: what it is worth a majority decides (`of_case`), and until then `rates`
+    has the member looked at more closely.
+    """
     body = verdict.body
+    term = _OF_OUTCOME.get(body.outcome)
+    if term is None:
+        return None
     teller = "" if verdict.signer == me else verdict.signer
-    context, term = _OF_SUBJECT[body.about], _OF_OUTCOME[body.outcome]
-    return Evidence(body.worker, context, term, body.round, body.target, verdict.id, teller)
+    return Evidence(body.worker, _OF_SUBJECT[body.about], term, body.round, body.target, verdict.id, teller)
 
 
 def of_agreement(own: Signed[Verdict], other: Signed[Verdict]) -> Evidence | None:

@@ -14,7 +14,8 @@ from validation.messages import Subject
 PROBATION: dict[Subject, int] = {"work": 3, "reduction": 3, "audit": 1}
 """Checks that a newcomer has to come through before it is checked less. A verdict costs a whole replay to
 check, as work does, but a member gives one in sixteen rounds: at three, its first hundred verdicts would be
-checked at a newcomer's rate. And one that is false needs friends to do harm. Guesses."""
+checked at a newcomer's rate. And one that is false needs friends to do harm. The ledger expects audits of
+work by the same number (`rewards.accounts`): with another, other balances come out. Guesses."""
 CHEAP = 4
 """A part is re-reduced so much more often than work is replayed: it costs a chunk or two, not a local run."""
 

@@ -12,10 +12,10 @@ For each peer and context there is a pair (r, s) of named, capped, fading terms,
 - All that one teller gives away counts for at most twice that record. So whatever a crowd of made-up keys
   gains is bounded by what those who vouch for it have earned, not by the size of the crowd.
 - All tellers together add at most 10 to a peer's r, or as much as this node has seen itself.
-- An accusation without proof raises the accused's audit rate, and nothing else.
+- An accusation without proof is no evidence; how often somebody is audited is counted in `rates`.
 
-Trust decides the vote in the reduction, the audit rate, the order in matchmaking, and bans. Tables differ
-from node to node, the state must not: how a vote becomes the same for all is told in `voting`.
+Trust decides the vote in the reduction, the order in matchmaking, and bans. Tables differ from node to
+node, the state must not: how a vote becomes the same for all is told in `voting`.
 """
 
 from __future__ import annotations
@@ -204,22 +204,6 @@ class Reputation:
             return -1
         _, until = self.bans(peer)
         return until if until > self.round_no else 0
-
-    def audit_rate(self, peer: str, least_micro: int) -> int:
-        """Share of a peer's rounds that should be replayed by somebody, in millionths.
-
-        A newcomer's are all replayed. The rate falls with the square of the doubt that is left, and rises
-        with accusations. Neither end is a guess of its own: 1 for who is unknown, the manifest's
-        rate for who is trusted.
-        """
-        doubt = MICRO - self.trust(peer, "work")
-        unknown = MICRO - self._section.newcomer_micro
-        accused = self.told(peer, "work", "accused")
-        if peer in self._accounts:
-            accused += self._accounts[peer].own("work", "accused", self.round_no)
-        accused = min(accused, 1000 * self._section.accused.most_milli)
-        rate = min(MICRO, doubt * doubt * MICRO // (unknown * unknown))
-        return max(least_micro, min(MICRO, rate * (MICRO + accused) // MICRO))
 
     def matched(self, peers: Iterable[str]) -> list[str]:
         """Peers in the order in which they are taken up: punctual before late, trusted before unknown."""

@@ -82,14 +82,14 @@ class Witness:
             verdict: by anybody.
             beside: all that are held on the same record, by signer.
         """
-        self.table.add(of_verdict(verdict, self._me))
+        found = [of_verdict(verdict, self._me)]
         own = beside.get(self._me)
-        if own is None:
-            return
-        for other in beside.values() if verdict.signer == self._me else [verdict]:
-            agreed = of_agreement(own, other)
-            if agreed is not None:
-                self.table.add(agreed)
+        if own is not None:
+            others = beside.values() if verdict.signer == self._me else [verdict]
+            found += [of_agreement(own, other) for other in others]
+        for evidence in found:
+            if evidence is not None:
+                self.table.add(evidence)
 
     def convicted(self, case: Case) -> None:
         """A fault is proven. How many there can be is bounded by `validator.MAX_CASES`."""

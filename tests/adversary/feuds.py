@@ -12,13 +12,12 @@ import msgspec
 
 from dhtnode.records import sign
 from dhtnode.reputation import ReputationSection, TermSection
-from tests.adversary.standing import LEAST, Player, Village, honest, names
+from tests.adversary.standing import CAREFUL, Care, ForgivingRates, Player, Village, honest, names
 from tests.unit.parties import SWARM, people
 from training.messages import WHOLE
 from validation.account import JUDGED
 from validation.entry import Gate
 from validation.halflife import MICRO
-from validation.reputation import Reputation
 from validation.voting import acceptable_votes, proposed_votes
 from validation.voucher import NoBacking, Voucher, Vouchers
 
@@ -35,6 +34,8 @@ class Outcome:
     lowest_honest_trust: float
     honest_vote: float
     """Mean vote of the honest at the end, 0 to 1."""
+    honest_rate: float
+    """Mean share of their rounds that are replayed at the end."""
     attackers_out: int
     attackers_vote: float
     """Mean vote of those that are not out, 0 to 1, at the end."""
@@ -57,6 +58,7 @@ def outcome(village: Village, attackers: list[str]) -> Outcome:
         len(out & set(good)),
         min(trusts),
         sum(good_votes) / len(good_votes),
+        sum(village.rate("work", name) for name in good) / len(good),
         len(out & set(attackers)),
         sum(votes) / len(votes) if votes else 0.0,
         sum(village.false_taken[name] for name in attackers) / max(1, len(attackers)),
@@ -79,12 +81,7 @@ def peace(members: int = 16, rounds: int = 300) -> Peace:
     village = Village(honest(members))
     village.run(rounds)
     votes = [vote / WHOLE for name in village.players for vote in village.votes(name)]
-    rates = [
-        table.audit_rate(name, LEAST) / MICRO
-        for owner, table in village.tables.items()
-        for name in village.players
-        if name != owner
-    ]
+    rates = [village.rate("work", name) for name in village.players]
     return Peace(len(village.out()), sum(votes) / len(votes), sum(rates) / len(rates))
 
 
@@ -123,32 +120,44 @@ def consent(members: int = 16, rounds: int = 120, seed: int = 1) -> Consent:
     return Consent(changed, lost, votes.count(0))
 
 
-def badmouthing(make: type[Reputation] = Reputation, rounds: int = 200, seed: int = 1) -> Outcome:
+def badmouthing(care: Care = CAREFUL, rounds: int = 200, seed: int = 1) -> Outcome:
     """Members that work and audit honestly, and say nothing good of anybody honest, in every round."""
     good, bad = honest(HONEST), names("clique", CLIQUE)
     targets = {player.name for player in good}
-    village = Village([*good, *(Player(name, doubts=targets) for name in bad)], seed, make=make)
+    village = Village([*good, *(Player(name, doubts=targets) for name in bad)], seed, care=care)
     village.run(rounds)
     return outcome(village, bad)
 
 
-def ballot_stuffing(make: type[Reputation] = Reputation, rounds: int = 200, seed: int = 1) -> Outcome:
-    """Members that praise each other in every round, and cheat in every fifth after 45 good ones."""
+def ballot_stuffing(
+    care: Care = CAREFUL, rounds: int = 200, seed: int = 1, looks: bool = False, praise: bool = True
+) -> Outcome:
+    """Members that praise each other in every round, and cheat in every fifth after 45 good ones.
+
+    Args:
+        care: of the honest.
+        rounds: of the run.
+        seed: of all chance.
+        looks: whether they audit each other's work as they should while it is good.
+        praise: whether they do praise each other; without it they are cheats like others.
+    """
     bad = names("clique", CLIQUE)
-    clique = [Player(name, false_work=0.2, praises=set(bad) - {name}, honest_until=45) for name in bad]
-    village = Village([*honest(HONEST), *clique], seed, make=make)
+    clique = [
+        Player(name, 0.2, praises=set(bad) - {name} if praise else set(), looks=looks, honest_until=45)
+        for name in bad
+    ]
+    village = Village([*honest(HONEST), *clique], seed, care=care)
     village.run(rounds)
     return outcome(village, bad)
 
 
-def self_audit_ring(make: type[Reputation] = Reputation, rounds: int = 200, seed: int = 1) -> Outcome:
+def self_audit_ring(care: Care = CAREFUL, rounds: int = 200, seed: int = 1) -> Outcome:
     """Members whose work nobody else can replay, and who find each other's work and verdicts sound."""
     bad = names("ring", CLIQUE)
     ring = [
-        Player(name, false_work=1.0, auditable=False, praises=set(bad) - {name}, false_audits=1.0)
-        for name in bad
+        Player(name, false_work=1.0, auditable=False, praises=set(bad) - {name}, idle=True) for name in bad
     ]
-    village = Village([*honest(HONEST), *ring], seed, make=make)
+    village = Village([*honest(HONEST), *ring], seed, care=care)
     village.run(rounds)
     return outcome(village, bad)
 
@@ -167,12 +176,12 @@ class Flood:
     """Mean vote of a Sybil at the end, 0 to 1."""
 
 
-def sybil_flood(make: type[Reputation] = Reputation, rounds: int = 120, seed: int = 1) -> Flood:
+def sybil_flood(care: Care = CAREFUL, rounds: int = 120, seed: int = 1) -> Flood:
     """Keys without work that anybody could replay; three members with a good name praise them all."""
     sybils = names("sybil", 100)
     edges = [Player(name, praises=set(sybils)) for name in names("edge", 3)]
     crowd = [Player(name, auditable=False, idle=True, since=20) for name in sybils]
-    village = Village([*honest(10), *edges, *crowd], seed, make=make)
+    village = Village([*honest(10), *edges, *crowd], seed, care=care)
     worst = gained = 0.0
     for _ in range(rounds):
         village.run(1)
@@ -197,7 +206,7 @@ class Return:
 def whitewasher(probation_rounds: int = 45, rounds: int = 150, seed: int = 1) -> Return:
     """A key that was false comes back under a new name and behaves; honest old members are the measure."""
     section = msgspec.structs.replace(ReputationSection(), probation_rounds=probation_rounds)
-    village = Village([*honest(6), Player("newcomer", since=101)], seed, section=section)
+    village = Village([*honest(6), Player("newcomer", since=101)], seed, care=Care(section=section))
     village.run(100)
     old = [player.name for player in honest(6)]
     before = sum(village.income[name] for name in old)
@@ -206,11 +215,14 @@ def whitewasher(probation_rounds: int = 45, rounds: int = 150, seed: int = 1) ->
     return Return(gained - village.income["newcomer"])
 
 
-FORGIVING = ReputationSection(
-    kept_percent=100,
-    upheld=TermSection(add_milli=2001, most_milli=80_000, half_life_rounds=50, sign=-1),
+FORGIVING = Care(
+    rates=ForgivingRates,
+    section=ReputationSection(
+        kept_percent=100,
+        upheld=TermSection(add_milli=2001, most_milli=80_000, half_life_rounds=50, sign=-1),
+    ),
 )
-"""The control: a fault weighs about as much as an honest round, and is forgotten soon."""
+"""The control: a fault weighs as much as two honest rounds, is forgotten soon, and nobody looks closer."""
 
 
 @dataclass(frozen=True)
@@ -225,11 +237,11 @@ class OnOff:
     honest_out: int
 
 
-def on_off_cheat(section: ReputationSection | None = None, rounds: int = 200, seed: int = 1) -> OnOff:
+def on_off_cheat(care: Care = CAREFUL, rounds: int = 200, seed: int = 1) -> OnOff:
     """Good for 150 rounds, then false in every third round."""
     bad = names("cheat", 4)
     cheats = [Player(name, false_work=1 / 3, honest_until=150) for name in bad]
-    village = Village([*honest(HONEST), *cheats], seed, section=section)
+    village = Village([*honest(HONEST), *cheats], seed, care=care)
     village.run(150)
     before = sum(village.income[name] for name in bad)
     village.run(rounds)

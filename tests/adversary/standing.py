@@ -1,25 +1,33 @@
 """A swarm as its reputation tables see it: rounds, audits and cases, without bytes and sockets.
 
-Some honest members keep real tables (`validation.reputation`); all others are what they do. Each round
-takes members' work in, audits are drawn at the rate that the tables ask for, honest auditors say what
-is true, a majority upholds a `fail` on false work, and everything is told to all tables.
+Some honest members keep real tables (`validation.reputation`) and count checks as nodes do
+(`validation.rates`); all others are what they do. Each round takes members' work in, audits are drawn at
+the rates of those members, honest auditors say what is true, a majority upholds a `fail` on false work,
+and everything is told to all tables.
 """
 
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from dhtnode.digest import digest
 from dhtnode.reputation import ReputationSection
 from training.messages import WHOLE
 from validation.evidence import Context, Evidence, Term
 from validation.halflife import MICRO
+from validation.messages import Outcome, Subject
+from validation.rates import PROBATION, Rates
 from validation.reputation import Reputation
 from validation.voting import proposed
 
-LEAST = MICRO // 16
+BASE = 1 / 16
+"""The manifest's `audit.rate`, by default."""
+Judged = Literal["work", "audit"]
+"""What members say something about here; nobody reduces."""
 
 
 @dataclass
@@ -32,13 +40,13 @@ class Player:
     auditable: bool = True
     """Whether honest members can replay its work; false for a device profile that nobody else has."""
     praises: set[str] = field(default_factory=set)
-    """Whom it calls sound in every round, without having looked."""
+    """Whom it calls sound in every round, whatever it has done."""
+    looks: bool = False
+    """Whether it does again what it has drawn of those it praises: then its word is false only of what is."""
     doubts: set[str] = field(default_factory=set)
-    """Whom it is unsure of, and accuses, in every round."""
+    """Whom it is unsure of in every round."""
     idle: bool = False
     """Whether it leaves the audits it has drawn undone."""
-    false_audits: float = 0.0
-    """Share of its verdicts on others that it has not worked for."""
     since: int = 0
     """Round in which it comes."""
     honest_until: int = 0
@@ -46,7 +54,7 @@ class Player:
 
 
 class Gullible(Reputation):
-    """The control: everybody's word counts like one's own, and an accusation like a proof."""
+    """A control: everybody's word counts like one's own, and a doubt like a proof."""
 
     def share(self, teller: str) -> int:
         return MICRO
@@ -55,9 +63,41 @@ class Gullible(Reputation):
         account = self._accounts.get(peer)
         if account is None:
             return 0, 0
+        section = self._section
         good, bad = account.own_pair(context, self.round_no)
-        bad += self.told(peer, context, "unsure") + 20 * self.told(peer, context, "accused")
-        return good + self.told(peer, context, "passed"), bad
+        good += self.told(peer, context, "passed")
+        doubt = self.told(peer, context, "unsure")
+        if doubt:
+            good = good * section.kept_percent // 100
+        return good, bad + doubt * section.upheld.add_milli // section.unsure.add_milli
+
+
+class GullibleRates(Rates):
+    """A control: a check that somebody tells of counts like one's own."""
+
+    def of(self, about: Subject, peer: str) -> float:
+        passed = self._passed.get((about, peer), Counter()).total()
+        return max(self.least(about), PROBATION[about] / max(PROBATION[about], 1 + passed))
+
+
+class ForgivingRates(Rates):
+    """A control: who was found false goes on being checked as seldom as before."""
+
+    def doubted(self, about: Subject, peer: str) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Care:
+    """How the members of a village make up their minds: like nodes, or like a control."""
+
+    table: type[Reputation] = Reputation
+    rates: type[Rates] = Rates
+    section: ReputationSection = field(default_factory=ReputationSection)
+
+
+CAREFUL = Care()
+GULLIBLE = Care(Gullible, GullibleRates)
 
 
 class Village:
@@ -67,8 +107,7 @@ class Village:
         players: everybody; the honest first.
         seed: of all chance.
         tables: how many honest members keep a real table.
-        make: the kind of table.
-        section: constants.
+        care: kinds of tables and rates, and constants.
     """
 
     def __init__(
@@ -76,17 +115,17 @@ class Village:
         players: Iterable[Player],
         seed: int = 1,
         tables: int = 2,
-        make: type[Reputation] = Reputation,
-        section: ReputationSection | None = None,
+        care: Care = CAREFUL,
     ) -> None:
-        self.section = section or ReputationSection()
+        self.section = care.section
         self.players = {player.name: player for player in players}
         self.round_no = 0
         self.income: dict[str, float] = dict.fromkeys(self.players, 0.0)
         """Rounds of full weight, by the tables' mean opinion: 2 half votes are one."""
         self.false_taken: dict[str, float] = dict.fromkeys(self.players, 0.0)
         """The same of rounds in which the work was false."""
-        self.tables = {name: make(self.section) for name in list(self.players)[:tables]}
+        self.tables = {name: care.table(self.section) for name in list(self.players)[:tables]}
+        self.rates = {name: care.rates(BASE, name) for name in self.tables}
         self._chance = random.Random(seed)  # noqa: S311
 
     def run(self, rounds: int) -> None:
@@ -97,6 +136,11 @@ class Village:
         """What each table's owner would propose for a player, in half votes."""
         tables = [table for owner, table in self.tables.items() if owner != name]
         return [proposed(0, table.opinion(name), self.section) for table in tables]
+
+    def rate(self, about: Judged, name: str) -> float:
+        """Share of a player's records that somebody checks: the mean of what each table's owner asks for."""
+        rates = [rates.of(about, name) for owner, rates in self.rates.items() if owner != name]
+        return sum(rates) / len(rates)
 
     def out(self) -> set[str]:
         """Whom at least one table has banned, or trusts less than a ban takes."""
@@ -138,39 +182,56 @@ class Village:
         return 2 * banned <= len(self.tables)
 
     def _audit(self, player: Player, present: list[Player], false: bool) -> None:
-        rates = [table.audit_rate(player.name, LEAST) for table in self.tables.values()]
-        rate = sum(rates) / len(rates) / MICRO / max(1, len(present) - 1)
-        for auditor in present:
-            if auditor is player or auditor.idle or self._chance.random() >= rate:
+        for auditor in self._drawn("work", player, present):
+            if auditor.idle:
                 continue
             if player.name in auditor.praises:
-                self._tell(player.name, "work", "passed", "audit", auditor.name)
+                self._say(auditor.name, "work", player.name, "pass")
                 if player.auditable:
-                    self._check(auditor, present, sound=False)
+                    self._check(auditor, present, sound=auditor.looks and not false)
             elif player.auditable:
-                self._tell(player.name, "work", "accused" if false else "passed", "audit", auditor.name)
-                self._check(auditor, present, sound=self._chance.random() >= auditor.false_audits)
+                self._say(auditor.name, "work", player.name, "fail" if false else "pass")
+                self._check(auditor, present, sound=True)
                 if false:
                     self._tell(player.name, "work", "upheld", "jury")
 
     def _check(self, auditor: Player, present: list[Player], sound: bool) -> None:
-        """Verdicts are done again, as work is: by somebody, in one of sixteen."""
-        for judge in present:
-            if judge is auditor or self._chance.random() * 16 * (len(present) - 1) >= 1:
-                continue
+        """Verdicts are done again, as work is."""
+        for judge in self._drawn("audit", auditor, present):
             if auditor.name in judge.praises or sound:
-                self._tell(auditor.name, "audit", "passed", "audit", judge.name)
+                self._say(judge.name, "audit", auditor.name, "pass")
             else:
+                self._say(judge.name, "audit", auditor.name, "fail")
                 self._tell(auditor.name, "audit", "upheld", "jury")
+
+    def _drawn(self, about: Judged, player: Player, present: list[Player]) -> list[Player]:
+        """Who has to check a player's work or verdict; whoever keeps no table draws as the others do."""
+        shared = self.rate(about, player.name)
+        return [
+            other
+            for other in present
+            if other is not player
+            and self._chance.random() * max(1, len(present) - 1)
+            < (self.rates[other.name].of(about, player.name) if other.name in self.rates else shared)
+        ]
 
     def _gossip(self, player: Player) -> None:
         """What is said without any lot having fallen: verdicts of a clique, in every round."""
         for name in sorted(player.praises & self.players.keys()):
-            self._tell(name, "work", "passed", "praise", player.name)
-            self._tell(name, "audit", "passed", "praise", player.name)
+            self._say(player.name, "work", name, "pass", "praise")
+            self._say(player.name, "audit", name, "pass", "praise")
         for name in sorted(player.doubts & self.players.keys()):
-            self._tell(name, "work", "unsure", "doubt", player.name)
-            self._tell(name, "work", "accused", "doubt", player.name)
+            self._say(player.name, "work", name, "unsure", "doubt")
+
+    def _say(self, teller: str, about: Judged, peer: str, outcome: Outcome, what: str = "audit") -> None:
+        """A verdict, taken in as `validation.validator` does it."""
+        for rates in self.rates.values():
+            if outcome == "pass":
+                rates.passed(about, peer, teller)
+            else:
+                rates.doubted(about, peer)
+        if outcome != "fail":
+            self._tell(peer, about, "passed" if outcome == "pass" else "unsure", what, teller)
 
     def _tell(self, peer: str, context: Context, term: Term, what: str, teller: str = "") -> None:
         about = digest("about", peer, self.round_no, what)

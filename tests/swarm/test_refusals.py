@@ -43,7 +43,7 @@ def line(swarm: Swarm, *options: str, home: Path | None = None, listen: str = LO
         (lambda text: text.replace("slack =", "slakc ="), r"unknown key `slakc`.*sign again"),
         (lambda text: text.replace("slack = 2.0", 'slack = "2"'), r"Expected `float`.*round\.slack"),
         (lambda text: text.replace("slack = 2.0", "slack = 3.0"), "bad signature.*fresh copy"),
-        (lambda text: text.replace("format = 3", "format = 4"), "format 4, this node reads format 3; update"),
+        (lambda text: text.replace("format = 4", "format = 5"), "format 5, this node reads format 4; update"),
         (lambda text: text.replace("signature =", "sign ="), "has no signature"),
         (lambda text: text + "[", "is not TOML"),
     ],

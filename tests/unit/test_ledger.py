@@ -16,6 +16,7 @@ from dhtnode.amendments import Amendment, Setting
 from dhtnode.records import sign
 from dhtnode.reputation import ReputationSection, TermSection
 from dhtnode.reward import PPM
+from rewards.accounts import probation_ppm
 from rewards.entries import ANY_HEAD, Entry, EntrySet, unpacked
 from rewards.formula import early_ppm, reputation_ppm
 from rewards.ledger import Ledger, rules_in_force, rules_of
@@ -43,6 +44,7 @@ from tests.unit.bookings import (
 from tests.unit.naive_ledger import NaiveLedger
 from tests.unit.parties import SWARM, person, terms
 from training.in_force import TermsInForce
+from validation.rates import Rates
 
 EPOCH = SECTION.epoch_rounds
 FULL = 6 * TOKENS * PARAMETERS * PPM // 10**12
@@ -236,6 +238,14 @@ def test_reducing_a_gigabyte_is_a_credit_times_the_factors() -> None:
     account = booked(work(0, 0), reduction(0, 0)).account(KEYS[0])
     uptime = 1 + Fraction(1, 2) * Fraction(1, SECTION.uptime_rounds)
     assert account.by_term[3] == worth(PPM, NEW, uptime)
+
+
+def test_audits_are_expected_at_the_rate_at_which_nodes_draw_them() -> None:
+    rates = Rates(0.0, "me")
+    for passed in range(60):
+        assert abs(probation_ppm(passed) / PPM - rates.of("work", "worker")) < 1 / PPM
+        rates.passed("work", "worker", "me")
+    assert [probation_ppm(passed) for passed in (0, 2, 3, 59)] == [PPM, PPM, 750_000, 50_000]
 
 
 def test_audits_beyond_twice_the_draw_are_not_paid() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -31,11 +31,10 @@ from validation.evidence import (
     of_verdict,
 )
 from validation.halflife import MICRO
-from validation.messages import Verdict
+from validation.messages import Subject, Verdict
 from validation.reputation import Reputation
 
 SECTION = ReputationSection()
-LEAST = MICRO // 16
 
 
 def piece(
@@ -75,7 +74,6 @@ def member(peer: str = "worker", rounds: int = 100, audits: int = 12) -> list[Ev
         ("late", 0, 250_000),
         ("unsure", 0, 500_000),
         ("upheld", 0, 20_000_000),
-        ("accused", 0, 0),
     ],
 )
 def test_what_one_piece_of_evidence_adds(term: Term, good: int, bad: int) -> None:
@@ -144,7 +142,6 @@ def test_a_proof_ends_all_trust_whatever_came_before_and_however_late_it_is() ->
     found.add(piece("proven", 3))
     assert [found.trust("worker", context) for context in ("work", "audit", "liveness")] == [0, 0, 0]
     assert opinion(found).banned_until == -1
-    assert found.audit_rate("worker", LEAST) == MICRO
 
 
 def test_a_case_counts_once_and_is_never_too_late() -> None:
@@ -157,7 +154,7 @@ def test_a_case_counts_once_and_is_never_too_late() -> None:
 
 
 def test_being_late_or_unclear_bans_nobody() -> None:
-    for term, context in (("late", "liveness"), ("unsure", "work"), ("accused", "work")):
+    for term, context in (("late", "liveness"), ("unsure", "work")):
         found = table(*[piece(term, number, context=context) for number in range(400)])  # type: ignore[arg-type]
         assert found.bans("worker") == (0, 0)
         assert found.trust("worker", "work") >= 100_000
@@ -224,28 +221,7 @@ def test_nobody_speaks_for_itself() -> None:
     assert table().add(piece("passed", peer="teller", teller="teller")) is None
 
 
-def test_an_accusation_raises_the_audit_rate_and_nothing_else() -> None:
-    found = table(*member(), *trusted_teller(checks=50), now=100)
-    before = (found.trust("worker", "work"), found.bans("worker"), found.audit_rate("worker", LEAST))
-    for number in range(30):
-        found.add(piece("accused", 100, teller="teller", about=number))
-    after = (found.trust("worker", "work"), found.bans("worker"), found.audit_rate("worker", LEAST))
-    assert after[:2] == before[:2]
-    assert before[2] < after[2] <= 9 * before[2]
-
-
 # What it decides
-
-
-def test_the_audit_rate_goes_from_always_to_the_least() -> None:
-    rates = []
-    found = table(now=200)
-    for number in range(12):
-        rates.append(found.audit_rate("worker", LEAST))
-        found.add(piece("passed", 200, about=number))
-    assert rates[0] == MICRO
-    assert rates[-1] == LEAST
-    assert rates == sorted(rates, reverse=True)
 
 
 def test_the_punctual_and_the_trusted_are_taken_up_first() -> None:
@@ -406,16 +382,24 @@ def verdict(judge: Identity, **changes: Any) -> Signed[Verdict]:
     ("changes", "context", "term"),
     [
         ({}, "work", "passed"),
-        ({"about": "reduction", "outcome": "fail"}, "work", "accused"),
+        ({"about": "reduction"}, "work", "passed"),
         ({"about": "audit", "outcome": "unsure", "distance": 9}, "audit", "unsure"),
     ],
 )
 def test_what_a_verdict_says_and_whose_word_it_is(changes: dict[str, Any], context: str, term: str) -> None:
     said = verdict(PEOPLE[1], **changes)
     heard = of_verdict(said, PEOPLE[2].peer_id)
+    assert heard is not None
     assert (heard.peer, heard.context, heard.term) == (PEOPLE[0].peer_id, context, term)
     assert (heard.teller, heard.record) == (PEOPLE[1].peer_id, said.id)
-    assert of_verdict(said, PEOPLE[1].peer_id).teller == ""
+    own = of_verdict(said, PEOPLE[1].peer_id)
+    assert own is not None
+    assert own.teller == ""
+
+
+def test_a_fail_that_nobody_upholds_is_no_evidence() -> None:
+    for about in get_args(Subject):
+        assert of_verdict(verdict(PEOPLE[1], about=about, outcome="fail"), PEOPLE[1].peer_id) is None
 
 
 def test_who_finds_the_same_has_judged_well() -> None:

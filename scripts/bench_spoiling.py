@@ -227,7 +227,7 @@ def momentum(
     seeds: int,
     counted: Callable[[Iterable[float], int, str], Iterator[float]],
 ) -> list[dict[str, Any]]:
-    """Whether clipping does better if members send a running mean of their updates: digits, 40 % attackers."""
+    """Whether clipping does better if members send a running mean of their updates (40 % attackers)."""
     cells = [(name, beta) for name in ("", *MOMENTUM_KINDS) for beta in MOMENTA]
     runs = [
         Run("digits", "clipped", seed, name, 0.4 if name else 0.0, momentum=beta)

@@ -385,6 +385,45 @@ def test_votes_in_two_views_are_not_added_up() -> None:
 # After a crash
 
 
+@pytest.mark.parametrize("other_first", [False, True])
+def test_of_two_values_that_a_liar_had_decided_all_come_to_the_same(other_first: bool) -> None:
+    """Whichever it has heard first: both its votes count, and it is named."""
+    liar, *honest = people(5)
+    electors = ids([liar, *honest])
+    values = sorted((b"one", b"other"), key=value_digest, reverse=other_first)
+    core = agreement(honest[0], electors)
+    for value, half in zip(values, (honest[:2], honest[2:]), strict=True):
+        refusals = []
+        for record in (proposal(liar, 0, value), *(vote(voter, 0, value) for voter in (liar, *half))):
+            try:
+                core.on_record(record)
+            except RemoteProtocolError as error:
+                refusals.append((error.peer, error.reason))
+        assert refusals == ([] if value == values[0] else [(liar.peer_id, "equivocation")] * 2)
+    assert core.decision is not None
+    assert core.decision.value == min(values, key=value_digest)
+    assert {record.signer for record in core.decision.votes} >= {liar.peer_id}
+
+
+def test_what_closes_another_roster_is_passed_over() -> None:
+    """Its signer may follow that one in good faith."""
+    electors = people(3)
+    instance = Instance(5, BASE, "close", digest("roster"))
+    core = Agreement(instance, ids(electors), electors[0], SWARM, PATIENCE_S, PATIENCE_S)
+    for voter in electors[1:]:
+        body = Vote(
+            round=5, base=BASE, step="close", roster=digest("other"), view=0, value=value_digest(b"end")
+        )
+        core.on_record(sign(voter, SWARM, body))
+        core.on_record(sign(voter, SWARM, msgspec.structs.replace(body, value=value_digest(b"other end"))))
+    late = Proposal(
+        round=5, base=BASE, step="close", roster=digest("other"), view=0, value=b"end", promises=()
+    )
+    core.on_record(sign(electors[2], SWARM, late))
+    assert core.decision is None
+    assert not core.has_proposal
+
+
 def test_a_restart_neither_votes_nor_proposes_twice() -> None:
     council = Council(3)
     council.step(0)

@@ -247,14 +247,21 @@ def test_a_reducer_back_from_a_crash_makes_its_announced_bytes_again() -> None:
         {"included": (0, 4)},
         {"included": (1, 0)},
         {"included": (1, 1)},
-        {"roster": bytes(32)},
     ],
-    ids=["nobody", "unsorted", "twice", "other-roster"],
+    ids=["nobody", "unsorted", "twice"],
 )
 def test_a_result_that_can_not_be(changes: dict[str, Any]) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         at(1).on_result(result(2, 2, **changes))
     assert (caught.value.peer, caught.value.reason) == (PLAN.members[2], "bad-result")
+
+
+def test_a_result_for_another_roster_is_passed_over() -> None:
+    one = at(1)
+    one.on_result(result(2, 2, roster=bytes(32)))
+    assert fetches(one.advance(0.0)) == []
+    one.on_result(result(2, 2))
+    assert fetches(one.advance(0.0)) != []
 
 
 def test_a_result_of_work_that_has_no_vote_is_none() -> None:

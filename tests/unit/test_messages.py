@@ -56,10 +56,8 @@ GOOD: dict[str, Body] = {
     "leave": Leave(round=7, base=HEAD.id),
     "commitment": commit(ME, HEAD).body,
     "proposal": Proposal(round=7, base=HEAD.id, step="roster", view=0, value=b"value", promises=()),
-    "vote": Vote(round=7, base=HEAD.id, step="close", roster=bytes(32), view=3, value=bytes(32)),
-    "promise": Promise(
-        round=7, base=HEAD.id, step="close", roster=bytes(32), view=3, voted_view=None, voted=None
-    ),
+    "vote": Vote(round=7, base=HEAD.id, step="roster", view=3, value=bytes(32)),
+    "promise": Promise(round=7, base=HEAD.id, step="roster", view=3, voted_view=None, voted=None),
     "result": result_of(ME, plan_of(PEOPLE, HEAD), 0).body,
 }
 
@@ -132,6 +130,7 @@ OUTSIDE: list[tuple[str, str, Any]] = [
     ("commitment", "parts", bytes(31)),
     ("commitment", "dated", bytes(31)),
     ("commitment", "dated", None),
+    *((kind, "roster", value) for kind in ("vote", "proposal", "promise") for value in (bytes(31), None)),
     ("proposal", "view", MAX_VIEW + 1),
     ("proposal", "view", -1),
     ("proposal", "step", "found"),

@@ -60,7 +60,6 @@ def test_a_stranger_that_sends_rubbish_everywhere(make_swarm: MakeSwarm, tmp_pat
         "bad-certificate",
         "bad-commitment",
         "bad-part",
-        "bad-result",
         "bad-round",
         "bad-signature",
         "bad-sync",

@@ -7,7 +7,6 @@ import json
 import os
 import socket
 import stat
-import time
 from pathlib import Path
 
 import pytest
@@ -28,14 +27,11 @@ async def asks(path: Path, command: str, timeout_s: float = 5.0) -> object:
     return json.loads(await asyncio.to_thread(ask, path, command, timeout_s))
 
 
-async def test_a_node_answers_its_owner_at_once(tmp_path: Path) -> None:
+async def test_a_node_answers_its_owner_and_nobody_else(tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
     async with control_server(path, {"status": status}):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        await asks(path, "status")
-        start_s = time.perf_counter()
         assert await asks(path, "status") == {"round": 3}
-        assert time.perf_counter() - start_s < 0.2
     assert not path.exists()
 
 

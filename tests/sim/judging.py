@@ -173,7 +173,7 @@ class Judging:
             if (own.id, segment) not in self._reopened:
                 self._reopened.add((own.id, segment))
                 self.steps[own.id] += place
-            state = walk(own.body.start, node.peer_id, range(place), node.detour)[-1]
+            state = node.run(own.body.start, place)[-1]
         return node.opened(Opened(node.disk.seals[own.body.base], state))
 
     # Chunks

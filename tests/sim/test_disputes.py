@@ -13,6 +13,7 @@ from dhtnode.manifest import AuditSection
 from dhtnode.records import sign
 from tests.adversary.attacks import SignFlip
 from tests.adversary.judges import corrupt
+from tests.sim.crooked import work_falsely
 from tests.sim.judging import Opened
 from tests.sim.model import SWARM
 from tests.sim.seeds import seeds
@@ -85,6 +86,17 @@ def test_an_update_that_does_not_follow_from_the_run_is_false_in_the_last_segmen
     world, liar, honest = quarrel(seed)
     liar.cheat = SignFlip()
     assert set(named(verdict_on(world, liar, honest, "work"))) == {3}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    ("attack", "segment"), [("label-flip", 0), ("dropped-samples", 0), ("copycat", 0), ("fewer-steps", None)]
+)
+def test_other_batches_are_found_in_the_first_segment(attack: str, segment: int | None, seed: int) -> None:
+    """Who has done fewer steps than it says has come by fewer boundaries: its list is none of such a run."""
+    world, liar, honest = quarrel(seed)
+    work_falsely(liar, attack)
+    assert set(named(verdict_on(world, liar, honest, "work"))) == {segment}
 
 
 def _other_list(opened: Opened) -> Opened:

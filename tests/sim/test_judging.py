@@ -9,9 +9,10 @@ import pytest
 
 from dhtnode.manifest import AuditSection, DataSection
 from dhtnode.records import sign
-from tests.adversary.attacks import ATTACKS, RightNorm, SignFlip, Zero
+from tests.adversary.attacks import ATTACKS, WORK_ATTACKS, RightNorm, SignFlip, Zero
 from tests.adversary.judges import corrupt
 from tests.adversary.reducers import miscounted
+from tests.sim.crooked import work_falsely
 from tests.sim.model import SWARM
 from tests.sim.seeds import seeds
 from tests.sim.shell import Node
@@ -62,10 +63,10 @@ def test_an_honest_swarm_passes_its_audits(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize("attack", ATTACKS | WORK_ATTACKS)
 def test_who_commits_to_other_work_is_out(attack: str, seed: int) -> None:
     world, [liar], honest = swarm(seed)
-    liar.cheat = ATTACKS[attack]()
+    work_falsely(liar, attack)
     finish(world, honest)
     assert_out(honest, liar, "work")
 

@@ -184,6 +184,8 @@ class Node:
         """Whether it finds its proof of work."""
         self.opens = True
         """Whether auditors are shown what they ask for."""
+        self.answers = True
+        """Whether who asks for its boundaries is answered at all."""
         self.opened: Callable[[Opened], Opened] = lambda opened: opened
         """What it shows of its run instead of what it has committed to."""
         self._clock_rate = 1.0

@@ -143,6 +143,14 @@ def test_who_opens_nothing_gains_nothing(seed: int) -> None:
     assert set(named(case)) == {None}
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_who_lets_auditors_wait_is_out_all_the_same(seed: int) -> None:
+    """It is called false while the others can still look for themselves: states are kept for three rounds."""
+    world, liar, honest = quarrel(seed, detour=4)
+    liar.answers = False
+    assert set(named(verdict_on(world, liar, honest, "work"))) == {None}
+
+
 def test_a_state_is_opened_once_to_each_member_and_only_where_a_segment_is_named() -> None:
     world, liar, honest = quarrel(0, detour=4)
     world.run_until(lambda: liar.peer_id in world.witness.cases, 900)

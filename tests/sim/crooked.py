@@ -1,4 +1,4 @@
-"""A simulated node's work as an attack does it: what `tests/adversary/crooked.py` is to the real one."""
+"""Attacks in a simulated node, by the names by which `tests/adversary/cheat.py` puts them into a real one."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import torch
 
 from dhtnode.digest import digest
 from tests.adversary.attacks import ATTACKS, WORK_ATTACKS
+from tests.adversary.twists import TWISTS
 from tests.sim.model import step
 from tests.sim.shell import Node
 from training.tasks import Batch
+from validation.events import NodeEffect
 
 
 def batch_of(peer: str, number: int) -> Batch:
@@ -34,3 +36,13 @@ def work_falsely(node: Node, name: str) -> None:
         return states
 
     node.run, node.cheat = run, attack
+
+
+def twist(node: Node, name: str) -> None:
+    """From now on a node performs something else than its core asks for."""
+
+    def instead(effect: NodeEffect) -> list[NodeEffect]:
+        assert node.validator is not None
+        return TWISTS[name](node.validator.member.context, effect)
+
+    node.twist = instead

@@ -16,9 +16,11 @@ from validation.cases import CASE, Case, open_case
 
 HONEST = "abc"
 JUDGE = "false-acquitter"
+WORK = [*(ATTACKS.keys() - {"sign-flip"}), "dropped-samples", "copycat"]
+"""Sign flip, label flip and fewer steps are in `test_judging`."""
 CHARGES = (
     {JUDGE: {"acquittal", "audit"}}
-    | {attack: {"work"} for attack in (*ATTACKS, "dropped-samples", "copycat")}
+    | {attack: {"work"} for attack in WORK}
     | {"equivocator": {"equivocation"}}
 )
 """What they are out for. Who calls sound what it has not seen is guilty of either."""

@@ -59,8 +59,7 @@ def audit(swarm: Swarm, *words: str, node: str | None = "a") -> subprocess.Compl
 def test_cheats_are_out_and_anybody_can_check_why(
     make_swarm: MakeSwarm, honest: str, cheats: tuple[str, ...]
 ) -> None:
-    """All at once, among the first members. Of judges that lie, four honest ones have to say so: none can of its
-    own work."""
+    """All at once, among the first members. Of who lies about one's work, four others have to say so."""
     swarm = make_swarm({"audit.segment": 2}, min_peers=len(honest) + len(cheats), inner_steps="5")
     for name in honest:
         swarm.start(name)

@@ -87,6 +87,8 @@ class Auditor:
         """What a segment leads to, by commitment and segment: of those that were replayed alone, or named."""
         self._in_vain: dict[bytes, int] = {}
         """Records whose signers have not shown what they are made from; rounds they took part in since."""
+        self._unopened: dict[bytes, bool] = {}
+        """Work whose list of boundaries was asked for, and whether a round has closed since."""
 
     # What is drawn
 
@@ -97,7 +99,22 @@ class Auditor:
             rate = self._rates.of(trial.about, trial.target.signer)
             if self._draws(trial, trial.target.id, rate):
                 effects += self.judge(trial, "audit")
+        self._unopened = dict.fromkeys(self._unopened, True)
         return effects + self._ask_again(closed.certificate.head.members)
+
+    def on_committed(self) -> list[NodeEffect]:
+        """Own work of the next round is done: who still keeps its list back is called false as a whole.
+
+        Later, the others would not have the state any more from which they could see for themselves.
+        """
+        late = [target for target, closed in self._unopened.items() if closed]
+        effects: list[NodeEffect] = []
+        for target in late:
+            del self._unopened[target]
+            trial = self._docket.trial(target)
+            if trial is not None and self._may_judge(trial):
+                effects += self._say(trial, "fail")
+        return effects
 
     def _draws(self, trial: Trial, record: bytes, rate: float) -> bool:
         """Whether this node has drawn a record of a round that it took part in."""
@@ -196,6 +213,7 @@ class Auditor:
             return self._say(trial, "fail")
         if agree:
             return self._accuse(trial, replay, boundaries)
+        self._unopened[work.id] = False
         return [AskSeals(work, self._opening(trial, UNSEALED))]
 
     def on_seals(self, event: SealsShown) -> list[NodeEffect]:

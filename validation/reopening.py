@@ -145,7 +145,7 @@ class Reopening:
                     return None
                 terms = self._in_force.at(work.body.round)
                 count = boundary_count(work, terms)
-                joined = await stream.read_exactly(DIGEST_BYTES * count)
+                joined = await stream.read_exactly(DIGEST_BYTES * count, LIST_WAIT_S)
                 seals = tuple(joined[at : at + DIGEST_BYTES] for at in range(0, len(joined), DIGEST_BYTES))
                 check_seals(work, seals, terms)
                 segment = accusation.body.segment if accusation else None

@@ -285,6 +285,8 @@ class Validator:
             if isinstance(effect, Publish) and isinstance(effect.record.body, Ready) and self.entry:
                 seen.append(Show(self.entry))
             seen.append(effect)
+            if isinstance(effect, Publish) and isinstance(effect.record.body, Commitment):
+                seen += self._said(self._auditor.on_committed())
             if isinstance(effect, Adopt):
                 self._settle()
                 gone = self.member.gone(effect.certificate.head.parent)

@@ -2,8 +2,8 @@
 
 An attack departs from honest work in one place: the batches it trains on, whose batches these are, how
 many of the steps that it claims it does, or what it commits to in the end. `crooked.py` does such work
-with a real task, for benchmarks and for the real node (`cheat.py`). In the simulator, where there are
-no batches, an attack on the update is called with the honest one.
+with a real task, for benchmarks and for the real node (`cheat.py`); `tests/sim/crooked.py` does it in the
+simulator.
 
 # U = elements of an update, N = honest members
 """

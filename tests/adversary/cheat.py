@@ -1,7 +1,8 @@
 """The real node with an attack in it: cheat.py ATTACK run SWARM.TOML ...
 
 It works as the attack does, see `attacks.py`, or reduces falsely, or judges as a dishonest judge
-does, or spoils the ledger (`spoilers.py`). Everything else it does as an honest node does.
+does, or says or sends something else (`twists.py`), or spoils the ledger (`spoilers.py`). Everything else
+it does as an honest node does.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from dhtnode.app.effects import Performer
 from dhtnode.cli import main
 from dhtnode.manifest import Manifest
 from tests.adversary.attacks import ATTACKS, WORK_ATTACKS
@@ -16,10 +18,12 @@ from tests.adversary.crooked import CrookedTrainer
 from tests.adversary.judges import JUDGES
 from tests.adversary.reducers import miscounted
 from tests.adversary.spoilers import SPOILERS
+from tests.adversary.twists import TWISTS
 from training.inner import Trainer
 from training.tasks import Shard, Task
 from training.worker import Worker
 from validation.auditor import Auditor
+from validation.events import NodeEffect
 
 
 def train_falsely(name: str) -> None:
@@ -57,16 +61,28 @@ def judge_falsely(name: str) -> None:
     Auditor.__init__ = init  # type: ignore[method-assign, assignment]
 
 
+def perform_falsely(name: str) -> None:
+    honest = Performer.perform
+
+    def perform(self: Performer, effect: NodeEffect) -> None:
+        for instead in TWISTS[name](self._judging._validator.member.context, effect):
+            honest(self, instead)
+
+    Performer.perform = perform  # type: ignore[method-assign]
+
+
 attack = sys.argv.pop(1)
 if attack in ATTACKS | WORK_ATTACKS:
     train_falsely(attack)
 elif attack in JUDGES:
     judge_falsely(attack)
+elif attack in TWISTS:
+    perform_falsely(attack)
 elif attack in SPOILERS:
     SPOILERS[attack]()
 elif attack == "false-reducer":
     reduce_falsely()
 else:
-    known = (*ATTACKS, *WORK_ATTACKS, *JUDGES, *SPOILERS, "false-reducer")
+    known = (*ATTACKS, *WORK_ATTACKS, *JUDGES, *TWISTS, *SPOILERS, "false-reducer")
     sys.exit(f"no attack {attack}: {', '.join(known)}")
 main()

@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from tests.sim.shell import Node
 
 
+SILENCE_S = 30.0
+"""After which a stream is given up on which nothing comes, as `dhtnode/net/streams.py` does."""
+
+
 @dataclass(frozen=True)
 class Opened:
     """What a worker shows of its own run."""
@@ -156,7 +160,10 @@ class Judging:
                     shown = None
             arrive(shown)
 
-        node.later(2 * node.world.delay(), answer)
+        if worker.answers:
+            node.later(2 * node.world.delay(), answer)
+        else:
+            node.later(SILENCE_S, lambda: arrive(None))
 
     def open(self, opening: Signed[Opening], accusation: Signed[Verdict] | None) -> Opened | None:
         """What another member is shown of this node's run. A state is made by doing the run again, once."""
@@ -173,7 +180,7 @@ class Judging:
             if (own.id, segment) not in self._reopened:
                 self._reopened.add((own.id, segment))
                 self.steps[own.id] += place
-            state = walk(own.body.start, node.peer_id, range(place), node.detour)[-1]
+            state = node.run(own.body.start, place)[-1]
         return node.opened(Opened(node.disk.seals[own.body.base], state))
 
     # Chunks

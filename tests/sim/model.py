@@ -16,9 +16,16 @@ SHAPE = Shape(params=256 * 6 - 56, momentum=True)
 SIZES = codec.chunk_sizes(SHAPE.update_elems, WIRE)
 
 
-def step(state: bytes, peer: str, number: int) -> bytes:
-    """A local state after one more inner step: a digest stands for weights and inner optimizer."""
-    return digest("step", state, peer, number)
+def step(state: bytes, peer: str, number: int, *instead: bytes) -> bytes:
+    """A local state after one more inner step: a digest stands for weights and inner optimizer.
+
+    Args:
+        state: before it.
+        peer: whose batch; with the number it names the batch.
+        number: of the step, from 0.
+        instead: what is taken instead of that batch.
+    """
+    return digest("step", state, peer, number, *instead)
 
 
 def walk(state: bytes, peer: str, steps: range, detour: int | None = None) -> list[bytes]:

@@ -165,6 +165,10 @@ class Node:
         """What it commits to instead of what its training gave."""
         self.detour: int | None = None
         """An inner step that it does in another way; what comes after it is honest."""
+        self.run: Callable[[bytes, int], list[bytes]] = lambda state, steps: walk(
+            state, self.peer_id, range(steps), self.detour
+        )
+        """The local states of its own run from a state on, of so many steps as it says."""
         self.miscount: Callable[[list[bytes]], list[bytes]] = lambda chunks: chunks
         """What it announces instead of what it has reduced."""
         self.device = "cpu/simulated"
@@ -180,6 +184,8 @@ class Node:
         """Whether it finds its proof of work."""
         self.opens = True
         """Whether auditors are shown what they ask for."""
+        self.answers = True
+        """Whether who asks for its boundaries is answered at all."""
         self.opened: Callable[[Opened], Opened] = lambda opened: opened
         """What it shows of its run instead of what it has committed to."""
         self._clock_rate = 1.0
@@ -472,13 +478,13 @@ class Node:
         def done() -> None:
             if base in self._halted:
                 return
-            states = walk(start, self.peer_id, range(steps), self.detour)
+            states = self.run(start, steps)
             contribution = Contribution.of(
                 self.peer_id, base, self.cheat(self.drift(update_of(states[-1]))), WIRE
             )
             terms = self.floor.in_force.at(head.number)
             places = boundaries_of(terms, head.number, steps)
-            passed = [boundary_digest(states[place]) for place in places]
+            passed = [boundary_digest(states[place]) for place in places if place < len(states) - 1]
             seals = seal_all(self.peer_id, base, passed)
             self.disk.work[base], self.disk.seals[base] = contribution, seals
             units = steps * terms.inner.batch_size

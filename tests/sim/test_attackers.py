@@ -9,11 +9,12 @@ import pytest
 from dhtnode.digest import digest
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.records import open_record, sign
+from tests.sim.crooked import twist
 from tests.sim.seeds import seeds
 from tests.sim.shell import Node
 from tests.sim.world import World
 from tests.unit.parties import commit, head_of, people, person
-from training.events import Adopt, Plan, Publish, SendPart
+from training.events import Adopt, Plan, Publish
 from training.messages import Result
 from validation.events import NodeEffect
 from validation.messages import SPOKEN
@@ -40,11 +41,7 @@ def test_who_sends_its_work_to_some_only_is_credited_for_none(seed: int) -> None
     """Selective drop-out: the round goes on without the missing parts, and no receipt names its work."""
     world, liar, honest = swarm(seed)
     begin = max(world.numbers())
-
-    def twist(effect: NodeEffect) -> list[NodeEffect]:
-        return [] if isinstance(effect, SendPart) and effect.part % 2 else [effect]
-
-    liar.twist = twist
+    twist(liar, "selective-sender")
     finish(world, honest)
     for head in world.witness.heads.values():
         if head.number > begin + 1:
@@ -104,7 +101,7 @@ def test_records_of_older_rounds_said_again_move_nobody(seed: int) -> None:
     world, liar, honest = swarm(seed)
     heard: list[bytes] = []
 
-    def twist(effect: NodeEffect) -> list[NodeEffect]:
+    def repeat(effect: NodeEffect) -> list[NodeEffect]:
         if isinstance(effect, Publish):
             heard.append(effect.record.wire)
         if isinstance(effect, Adopt):
@@ -113,7 +110,7 @@ def test_records_of_older_rounds_said_again_move_nobody(seed: int) -> None:
                 world.broadcast(liar, wire)
         return [effect]
 
-    liar.twist = twist
+    liar.twist = repeat
     finish(world, honest)
     assert len(heard) > 60
     assert not world.witness.cases

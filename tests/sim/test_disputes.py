@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
 import msgspec
 import pytest
@@ -13,11 +14,14 @@ from dhtnode.manifest import AuditSection
 from dhtnode.records import sign
 from tests.adversary.attacks import SignFlip
 from tests.adversary.judges import corrupt
+from tests.sim.crooked import work_falsely
 from tests.sim.judging import Opened
 from tests.sim.model import SWARM
 from tests.sim.seeds import seeds
 from tests.sim.shell import Node
 from tests.sim.world import World
+from training.messages import Commitment
+from training.segments import boundaries_of
 from validation.cases import Case
 from validation.messages import UNSEALED, Verdict
 
@@ -84,7 +88,22 @@ def test_one_false_step_is_found_in_its_segment(step: int, segment: int, seed: i
 def test_an_update_that_does_not_follow_from_the_run_is_false_in_the_last_segment(seed: int) -> None:
     world, liar, honest = quarrel(seed)
     liar.cheat = SignFlip()
-    assert set(named(verdict_on(world, liar, honest, "work"))) == {3}
+    case = verdict_on(world, liar, honest, "work")
+    work = cast("Commitment", case.records[0].body)
+    assert set(named(case)) == {len(boundaries_of(world.terms, work.round, work.steps))}, (
+        "3, if it did all steps"
+    )
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    ("attack", "segment"), [("label-flip", 0), ("dropped-samples", 0), ("copycat", 0), ("fewer-steps", None)]
+)
+def test_other_batches_are_found_in_the_first_segment(attack: str, segment: int | None, seed: int) -> None:
+    """Who has done fewer steps than it says has come by fewer boundaries: its list is none of such a run."""
+    world, liar, honest = quarrel(seed)
+    work_falsely(liar, attack)
+    assert set(named(verdict_on(world, liar, honest, "work"))) == {segment}
 
 
 def _other_list(opened: Opened) -> Opened:
@@ -120,7 +139,7 @@ def test_who_opens_another_state_gains_nothing(opened: Callable[[Opened], Opened
     liar.opened = opened
     case = verdict_on(world, liar, honest, "work")
     assert set(named(case)) == {1}
-    assert min(again(honest, case)) >= STEPS
+    assert min(again([world.by_id(judge) for judge in case.judges], case)) >= STEPS
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -129,6 +148,14 @@ def test_who_opens_nothing_gains_nothing(seed: int) -> None:
     liar.opens = False
     case = verdict_on(world, liar, honest, "work")
     assert set(named(case)) == {None}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_who_lets_auditors_wait_is_out_all_the_same(seed: int) -> None:
+    """It is called false while the others can still look for themselves: states are kept for three rounds."""
+    world, liar, honest = quarrel(seed, detour=4)
+    liar.answers = False
+    assert set(named(verdict_on(world, liar, honest, "work"))) == {None}
 
 
 def test_a_state_is_opened_once_to_each_member_and_only_where_a_segment_is_named() -> None:

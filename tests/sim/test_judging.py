@@ -9,15 +9,15 @@ import pytest
 
 from dhtnode.manifest import AuditSection, DataSection
 from dhtnode.records import sign
-from tests.adversary.attacks import ATTACKS, RightNorm, SignFlip, Zero
+from tests.adversary.attacks import ATTACKS, WORK_ATTACKS, RightNorm, SignFlip, Zero
 from tests.adversary.judges import corrupt
 from tests.adversary.reducers import miscounted
+from tests.sim.crooked import twist, work_falsely
 from tests.sim.model import SWARM
 from tests.sim.seeds import seeds
 from tests.sim.shell import Node
 from tests.sim.world import World
 from training.events import Adopt
-from training.messages import Commitment
 from training.roster import quorum
 from validation import showing
 from validation.events import NodeEffect
@@ -62,10 +62,10 @@ def test_an_honest_swarm_passes_its_audits(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize("attack", ATTACKS | WORK_ATTACKS)
 def test_who_commits_to_other_work_is_out(attack: str, seed: int) -> None:
     world, [liar], honest = swarm(seed)
-    liar.cheat = ATTACKS[attack]()
+    work_falsely(liar, attack)
     finish(world, honest)
     assert_out(honest, liar, "work")
 
@@ -102,16 +102,7 @@ def test_who_calls_false_work_sound_is_out_as_well(seed: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_two_commitments_prove_themselves(seed: int) -> None:
     world, [liar], honest = swarm(seed)
-
-    def twist(effect: NodeEffect) -> list[NodeEffect]:
-        record = getattr(effect, "record", None)
-        if record is not None and isinstance(record.body, Commitment):
-            second = sign(liar.identity, SWARM, msgspec.structs.replace(record.body, loss_micro=7))
-            world.witness.said(second)
-            world.broadcast(liar, second.wire)
-        return [effect]
-
-    liar.twist = twist
+    twist(liar, "equivocator")
     finish(world, honest)
     assert_out(honest, liar, "equivocation")
 
@@ -167,7 +158,7 @@ def test_where_nothing_is_replayed_nobody_is_judged(changes: dict[str, Any]) -> 
     liar = world.lie(2)
     honest = [node for node in world.nodes if node is not liar]
 
-    def twist(effect: NodeEffect) -> list[NodeEffect]:
+    def accuse(effect: NodeEffect) -> list[NodeEffect]:
         if isinstance(effect, Adopt):
             for work in effect.accepted:
                 body = Verdict(
@@ -186,7 +177,7 @@ def test_where_nothing_is_replayed_nobody_is_judged(changes: dict[str, Any]) -> 
                 world.broadcast(liar, sign(liar.identity, SWARM, body).wire)
         return [effect]
 
-    liar.twist = twist
+    liar.twist = accuse
     world.start()
     finish(world, honest)
     assert not world.witness.verdicts

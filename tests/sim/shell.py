@@ -276,6 +276,7 @@ class Node:
             self._write(first, genesis)
             self.world.witness.adopted(self.peer_id, self.life, first, genesis)
         own = sorted(self.disk.journal, key=lambda record: record.id)  # the order in which a store gives them
+        self.world.witness.resumed(self.peer_id, self.disk.heads, own)
         if self.disk.heads:
             newest = self.disk.heads[-1]
             self.states[newest.head.state] = self.disk.states[newest.head.state]
@@ -314,6 +315,7 @@ class Node:
         """End without warning; what was said is on disk, the newest head perhaps not yet."""
         if lose_newest and len(self.disk.heads) > 1:
             self.disk.heads.pop()
+            self.world.witness.stored(self.peer_id, self.disk.heads[-1])
         self._end()
 
     def leave(self) -> None:
@@ -620,6 +622,7 @@ class Node:
     def _write(self, certificate: Certificate, state: State) -> None:
         self.disk.states[state.digest] = state
         self.disk.heads = [*self.disk.heads, certificate][-HEADS_KEPT:]
+        self.world.witness.stored(self.peer_id, certificate)
         kept = {head.head.state for head in self.disk.heads}
         self.disk.states = {key: state for key, state in self.disk.states.items() if key in kept}
         for root in list(self.disk.results)[: -3 * len(self.world.nodes)]:

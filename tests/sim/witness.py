@@ -8,12 +8,14 @@
   on the round before by a majority of its electors, whose work it counts to the token;
 - who has votes keeps some: in no round of a branch does everybody lose theirs;
 - who adopts a head holds the state with just that digest, and moves to heavier heads only;
+- who comes back from a crash still has all that it had said, and the newest head that was on its disk;
 - honest nodes are never blamed, found false or put out.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 from dhtnode.records import Body, Signed
@@ -63,6 +65,10 @@ class Witness:
         self._dishonest = dishonest
         self._places: dict[tuple[bytes, int], bytes] = {}
         self._at: dict[tuple[str, int], Head] = {}
+        self._stored: dict[str, bytes] = {}
+        """The newest head on each node's disk."""
+        self._journals: dict[str, set[bytes]] = {}
+        """Ids of all that each node has said."""
         self._words: dict[tuple[object, ...], bytes] = {}
         """What a signer said where it may say only one thing."""
         self._promised: dict[tuple[str, Agreed], int] = {}
@@ -78,6 +84,7 @@ class Witness:
     def said(self, record: Signed[Body]) -> None:
         """A node signed a record and has it on its disk."""
         self.records += 1
+        self._journals.setdefault(record.signer, set()).add(record.id)
         body = record.body
         honest = record.signer not in self._dishonest
         if isinstance(body, Commitment):
@@ -185,6 +192,17 @@ class Witness:
         founding = before is not None and head.parent == before.id and head.founder == peer
         assert before is None or founding or heavier(head, before), f"moves from {before} back to {head}"
         self._at[peer, life] = head
+
+    def stored(self, peer: str, certificate: Certificate) -> None:
+        """The newest head on a node's disk: a new one, or the one before that which a crash has taken."""
+        self._stored[peer] = certificate.id
+
+    def resumed(self, peer: str, heads: Sequence[Certificate], own: Iterable[Signed[Body]]) -> None:
+        """A node starts on what its disk holds."""
+        newest = heads[-1].id if heads else None
+        assert newest == self._stored.get(peer), f"{peer} has lost the head that it had stored"
+        missing = self._journals.get(peer, set()) - {record.id for record in own}
+        assert not missing or peer in self._dishonest, f"{peer} has lost {len(missing)} of its own records"
 
     def _check_child(self, head: Head) -> None:
         if head.parent == NOTHING:

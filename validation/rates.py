@@ -45,6 +45,14 @@ class Rates:
         """Somebody has found something wrong, or was not shown what it asked for."""
         self._passed.pop((about, peer), None)
 
+    def discredited(self, teller: str) -> None:
+        """A member was false: what it said of others up to now counts for nothing.
+
+        False auditors pass each other, and who is left of them would be checked less for ever.
+        """
+        for passed in self._passed.values():
+            passed.pop(teller, None)
+
     def of(self, about: Subject, peer: str) -> float:
         """Share of a member's records that somebody has to check, 0 to 1."""
         passed = self._passed.get((about, peer), Counter())

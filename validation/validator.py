@@ -394,6 +394,7 @@ class Validator:
         self.holdings.add(name, None)
         self.witness.convicted(case)
         self.vouchers.convicted(case.guilty)
+        self.rates.discredited(case.guilty)
         if case.is_for_good:
             self.member.context.excluded.add(case.guilty)
         return True

@@ -35,6 +35,17 @@ def test_a_friend_that_passes_everything_counts_for_one_more_than_i_have_seen() 
     assert rates.of("work", "w") == PROBATION["work"] / (1 + 1 + 2)
 
 
+def test_the_word_of_who_was_false_counts_for_nothing_any_more() -> None:
+    rates = Rates(BASE, "me")
+    for teller in ("me", "friend", "other"):
+        rates.passed("audit", "w", teller)
+    assert rates.of("audit", "w") == 1 / 4
+    rates.discredited("friend")
+    assert rates.of("audit", "w") == 1 / 3
+    rates.discredited("stranger")
+    assert rates.of("audit", "w") == 1 / 3
+
+
 def test_judges_are_soon_checked_less_than_workers() -> None:
     """They judge seldom, so that it would take hundreds of rounds otherwise."""
     rates = Rates(BASE, "me")

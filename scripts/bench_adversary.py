@@ -22,6 +22,7 @@ import statistics
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +41,23 @@ MANY = "overt, 6 of 16"
 """The hunt whose figures stand beside each attack: a replay finds all of them as surely."""
 
 
-def judging(pool: ProcessPoolExecutor, runs: int, words: Sequence[str] = ()) -> dict[str, Any]:
-    """Rounds until cheats are out, and honest keys that were put out."""
+HUNTS = {
+    MANY: Hunt(0, 16, 6, 0),
+    "overt, 1 of 16": Hunt(0, 16, 1, 0),
+    "false reducers, 6 of 16": Hunt(0, 16, 6, 0, "reduction"),
+    "lazy auditors, 6 of 16": Hunt(0, 16, 6, 0, "audit"),
+    "trusted for 30 rounds, 6 of 16": Hunt(0, 16, 6, 30),
+}
+
+
+def judging(pool: ProcessPoolExecutor, runs: int, word: str) -> dict[str, Any]:
+    """Rounds until cheats are out, and honest keys that were put out; of hunts with a word in their name."""
     few = max(1, runs // 20)
     plans = {
-        MANY: [Hunt(seed, 16, 6, 0) for seed in range(runs)],
-        "overt, 1 of 16": [Hunt(seed, 16, 1, 0) for seed in range(few)],
-        "false reducers, 6 of 16": [Hunt(seed, 16, 6, 0, "reduction") for seed in range(runs)],
-        "lazy auditors, 6 of 16": [Hunt(seed, 16, 6, 0, "audit") for seed in range(runs)],
-        "trusted for 30 rounds, 6 of 16": [Hunt(seed, 16, 6, 30) for seed in range(runs)],
+        name: [replace(hunt, seed=seed) for seed in range(few if hunt.false == 1 else runs)]
+        for name, hunt in HUNTS.items()
+        if word in name
     }
-    plans = {name: hunts for name, hunts in plans.items() if all(word in name for word in words)}
     document: dict[str, Any] = {}
     print("\nrounds that a cheat was in while it cheated, until it was out (simulated)")
     for name, hunts in plans.items():
@@ -126,15 +133,17 @@ def main() -> None:
     )
     parser.add_argument(
         "--hunt",
-        action="append",
+        default="",
         metavar="WORD",
-        help="of the judging part only kinds with this word in their name",
+        help=f"of the judging part only what has this word in its name: {'; '.join(HUNTS)}",
     )
     parser.add_argument("--nodes", type=int, default=32, help="of the long honest swarm")
     parser.add_argument("--rounds", type=int, default=1000, help="of the long honest swarm")
     parser.add_argument("--replays", type=int, default=10_000, help="local runs that are done again")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at the same time")
     args = parser.parse_args()
+    if not any(args.hunt in name for name in HUNTS):
+        parser.error(f"--hunt {args.hunt}: not in any of {'; '.join(HUNTS)}")
     fractions: Sequence[float] = FRACTIONS
     if args.quick:
         fractions = FRACTIONS[1::2]
@@ -148,17 +157,16 @@ def main() -> None:
         if "honesty" in parts:
             document |= honesty(pool, args.jobs, args.nodes, args.rounds, args.replays)
         if "judging" in parts:
-            document |= judging(pool, args.runs, args.hunt or ())
+            document |= judging(pool, args.runs, args.hunt)
         if "momentum" in parts:
             document["momentum"] = momentum(pool, args.seeds, counted)
         if "spoiling" in parts:
             document["attacks"] = spoiling(pool, args.seeds, fractions, counted)
             if args.plot:
                 plot(document["attacks"], args.plot)
-    if "judging" in parts:
-        hunted = document["exclusion"].get(MANY, {})
-        for row in document.get("attacks", ()):
-            row |= {key: hunted.get(key) for key in ("rounds_to_exclusion_p95", "honest_bans")}
+    hunted = document.get("exclusion", {}).get(MANY)
+    for row in document.get("attacks", ()) if hunted else ():
+        row |= {key: hunted[key] for key in ("rounds_to_exclusion_p95", "honest_bans")}
     if args.json:
         args.json.write_bytes(msgspec.json.format(json.dumps(document).encode(), indent=1) + b"\n")
 

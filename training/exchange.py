@@ -112,9 +112,9 @@ class Exchange:
         opened, self._opened = self._opened, asyncio.Event()
         opened.set()
 
-    def part(self, roster: bytes, part: int, sender: str) -> Received:
-        """What a sender sent for a part, checked."""
-        return self._parts[roster, part, sender]
+    def part(self, roster: bytes, part: int, sender: str) -> Received | None:
+        """What a sender sent for a part, checked; None once its roster is given up, or its round is old."""
+        return self._parts.get((roster, part, sender))
 
     def keep_result(self, base: bytes, chunks: list[bytes]) -> bytes:
         """Hold a reduced part for whoever asks.

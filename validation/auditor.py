@@ -213,7 +213,7 @@ class Auditor:
             return self._say(trial, "fail")
         if agree:
             return self._accuse(trial, replay, boundaries)
-        self._unopened[work.id] = False
+        _put(self._unopened, work.id, False, MAX_ROOTS)
         return [AskSeals(work, self._opening(trial, UNSEALED))]
 
     def on_seals(self, event: SealsShown) -> list[NodeEffect]:

@@ -254,8 +254,11 @@ class Performer:
                     continue
                 chunks: Sequence[bytes] = [own.chunks_K[index] for index in owned]
             else:
-                received[commitment.signer] = self._exchange.part(plan.roster, part, commitment.signer)
-                chunks = received[commitment.signer].chunks
+                theirs = self._exchange.part(plan.roster, part, commitment.signer)
+                if theirs is None:
+                    return  # another roster has taken this one's place
+                received[commitment.signer] = theirs
+                chunks = theirs.chunks
             senders.append((plan.weights[place], chunks))
             present.append(place)
         if not any(weight for weight, _ in senders):

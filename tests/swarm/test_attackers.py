@@ -11,7 +11,7 @@ from tests.adversary.attacks import ATTACKS
 from tests.swarm.conftest import MakeSwarm
 from tests.swarm.harness import Swarm
 from tests.swarm.test_judging import cheating
-from tests.swarm.test_votes import PROBATION, vote
+from tests.swarm.test_votes import PROBATION, start_until_all_have_votes
 from validation.cases import CASE, Case, open_case
 
 HONEST = "abc"
@@ -44,14 +44,7 @@ def test_three_with_votes_put_out_many(make_swarm: MakeSwarm) -> None:
     swarm = make_swarm(
         {"audit.segment": 2, "reputation.probation_rounds": PROBATION}, min_peers=len(HONEST), inner_steps="5"
     )
-    for name in HONEST:
-        swarm.start(name)
-    honest = {swarm.reachable(name).peer_id for name in HONEST}
-    swarm.until_each(
-        HONEST,
-        "sees a vote for each of the first members",
-        lambda name: all(vote(swarm.status(name), peer) for peer in honest),
-    )
+    start_until_all_have_votes(swarm, HONEST)
     peers = start(swarm, [JUDGE])
     swarm.until_each(
         HONEST,

@@ -37,16 +37,22 @@ def vote(status: Status | None, peer: str) -> float:
     return dict(zip(status.round.roster, status.round.votes, strict=True)).get(peer, 0.0) if status else 0.0
 
 
+def start_until_all_have_votes(swarm: Swarm, names: str) -> set[str]:
+    """The first members; their peer ids."""
+    for name in names:
+        swarm.start(name)
+    peers = {swarm.reachable(name).peer_id for name in names}
+    swarm.until_each(
+        names,
+        "sees a vote for each of the first members",
+        lambda name: all(vote(swarm.status(name), peer) for peer in peers),
+    )
+    return peers
+
+
 def test_members_earn_votes_and_a_newcomer_has_none_on_probation(make_swarm: MakeSwarm) -> None:
     swarm = make_swarm({"reputation.probation_rounds": PROBATION}, min_peers=len(EARLY), inner_steps="5")
-    for name in EARLY:
-        swarm.start(name)
-    early = {swarm.reachable(name).peer_id for name in EARLY}
-    swarm.until_each(
-        EARLY,
-        "sees a vote for each of the first members",
-        lambda name: all(vote(swarm.status(name), peer) for peer in early),
-    )
+    early = start_until_all_have_votes(swarm, EARLY)
     swarm.start("d")
     late = swarm.reachable("d").peer_id
     swarm.until_each("abcd", "sees a vote for d", lambda name: vote(swarm.status(name), late))

@@ -219,7 +219,10 @@ async def part(wire: bytes) -> tuple[Any, bytes]:
     arrived: list[PartArrived] = []
     streams, here = await _exchange(wire, arrived)
     await streams.hear(exchange.PART)
-    return [here.part(one.roster, one.part, one.sender) for one in arrived] or None, streams.used
+    taken = [here.part(one.roster, one.part, one.sender) for one in arrived] or None
+    here.open_plan(replace(PLAN, roster=digest("other")))
+    assert not any(here.part(one.roster, one.part, one.sender) for one in arrived), "its roster is given up"
+    return taken, streams.used
 
 
 async def result_wanted(wire: bytes) -> tuple[Any, bytes]:

@@ -96,15 +96,18 @@ def honesty(pool: ProcessPoolExecutor, jobs: int, nodes: int, rounds: int, repla
     found = long.result()
     print(
         f"\nhonest swarm of {nodes} for {rounds} rounds: {found.audits} audits, {found.false_fails} false, "
-        f"{found.bans} bans; replays over local runs in the last fifth {found.share:.1%} (aim: at most 7.5%)"
+        f"{found.bans} bans; replays over local runs by fifths of the rounds (aim: at most 7.5% in the last):"
     )
+    for work, verdicts in found.shares:
+        print(f"  {work + verdicts:.2%}, of work {work:.2%} and of verdicts {verdicts:.2%}")
     print(f"real work done again by another process: {len(compared)} runs, {false} differ")
     return {
         "honest_audits": len(compared),
         "false_fail": false + found.false_fails,
         "honest_bans": found.bans,
         "honest_rounds": rounds,
-        "audit_compute_share": round(found.share, 4),
+        "audit_compute_share": round(sum(found.shares[-1]), 4),
+        "audit_compute_by_fifth": found.shares,
     }
 
 

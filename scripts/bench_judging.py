@@ -8,6 +8,8 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -88,8 +90,8 @@ class Peace:
     """A long run without cheats."""
 
     audits: int
-    share: float
-    """Replays over local runs, in the last fifth of the rounds."""
+    shares: list[tuple[float, float]]
+    """Replays over local runs in each fifth of the rounds: of work, and of verdicts on work."""
     bans: int
     false_fails: int
 
@@ -98,25 +100,27 @@ def peace(seed: int, nodes: int, rounds: int) -> Peace:
     """An honest swarm for a long time; the witness fails if anybody is put out."""
     world = World(seed, nodes, rounds)
     world.start()
-    late = rounds - rounds // 5
-    world.run_until(lambda: world.all_at(late), 1_000_000)
-    before = replays(world)
-    world.run_until(world.done, 1_000_000)
+    done = [(0.0, 0.0)]
+    for until in (*(partial(world.all_at, rounds * fifth // 5) for fifth in range(1, 5)), world.done):
+        world.run_until(until, 1_000_000)
+        done.append(replays(world))
+    runs = nodes * rounds / 5
     verdicts = world.witness.verdicts
-    audits = replays(world)
-    recent = audits - before
     return Peace(
-        audits=round(audits),
-        share=recent / (nodes * (rounds - late)),
+        audits=round(sum(done[-1])),
+        shares=[
+            ((work - work_before) / runs, (audits - audits_before) / runs)
+            for (work_before, audits_before), (work, audits) in pairwise(done)
+        ],
         bans=len(world.witness.cases),
         false_fails=verdicts["fail", "audit"] + verdicts["fail", "jury"],
     )
 
 
-def replays(world: World) -> float:
-    """Verdicts that took a local run to reach; each is taken in by everybody."""
+def replays(world: World) -> tuple[float, float]:
+    """Verdicts that took a local run to reach, on work and on verdicts; each is taken in by everybody."""
     about = world.witness.about
-    return (about["work"] + about["audit"]) / len(world.nodes)
+    return about["work"] / len(world.nodes), about["audit"] / len(world.nodes)
 
 
 def roots(seed: int, members: int, rounds: int) -> list[bytes]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -101,7 +101,8 @@ def peace(seed: int, nodes: int, rounds: int) -> Peace:
     world = World(seed, nodes, rounds)
     world.start()
     done = [(0.0, 0.0)]
-    for until in (*(partial(world.all_at, rounds * fifth // 5) for fifth in range(1, 5)), world.done):
+    fifths: list[Callable[[], bool]] = [partial(world.all_at, rounds * fifth // 5) for fifth in range(1, 5)]
+    for until in [*fifths, world.done]:
         world.run_until(until, 1_000_000)
         done.append(replays(world))
     runs = nodes * rounds / 5

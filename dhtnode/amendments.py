@@ -32,7 +32,6 @@ AMENDABLE: dict[str, tuple[str, ...]] = {
         "data_micro",
         "audit_micro",
         "reduce_micro",
-        "late_ppm",
         "rarity_least_ppm",
         "rarity_most_ppm",
         "data_cap_ppm",

@@ -25,7 +25,7 @@ from dhtnode.reputation import ReputationSection
 from dhtnode.reward import RewardSection, reward_fault
 from dhtnode.section import Section
 
-FORMAT = 4
+FORMAT = 5
 """Rises with every key that comes or goes: signed bytes name all keys, those left at their defaults, too."""
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]

@@ -50,6 +50,9 @@ class ReputationSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     unsure: TermSection = TermSection(add_milli=500, most_milli=2000, half_life_rounds=2000, sign=-1)
     """An audit that could not tell. The cap follows from `ban_percent`: it is the largest that never bans
     anybody (0.4 / (2 + 2) = 0.1). What one adds and how long it stays are guesses."""
+    refuted: TermSection = TermSection(add_milli=4000, most_milli=400_000, half_life_rounds=500, sign=-1)
+    """A doubt that a majority of the round found groundless; of verdicts alone. Follows from `passed` and the
+    two priors: trust is a newcomer's again when as many verdicts were found right."""
     upheld: TermSection = TermSection(add_milli=20_000, most_milli=80_000, half_life_rounds=2000, sign=-1)
     """A `fail` that a majority of the round upholds. A guess: 20 passed audits do not make up for one, a
     fourth adds the last, and what was false is remembered four times as long as what was good."""
@@ -141,5 +144,12 @@ class ReputationSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
             raise ValueError("accepted.most_milli must not be enough for a vote without audits")
 
 
-SIGNS: dict[str, Sign] = {"passed": 1, "accepted": 1, "late": -1, "unsure": -1, "upheld": -1}
+SIGNS: dict[str, Sign] = {
+    "passed": 1,
+    "accepted": 1,
+    "late": -1,
+    "unsure": -1,
+    "refuted": -1,
+    "upheld": -1,
+}
 """All terms, and the sign that each must have."""

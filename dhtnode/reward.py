@@ -18,7 +18,6 @@ PPM = 1_000_000
 
 Price = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
 Factor = Annotated[int, msgspec.Meta(ge=0, le=100 * PPM)]
-Part = Annotated[int, msgspec.Meta(ge=0, le=PPM)]
 Rounds = Annotated[int, msgspec.Meta(ge=1, le=65_536)]
 
 
@@ -33,8 +32,6 @@ class RewardSection(Section, frozen=True, kw_only=True):
     """For a TFLOP of replay. Follows from `compute_micro`: it is the same arithmetic as the work."""
     reduce_micro: Price = PPM
     """For a GB (10^9 bytes) that was reduced. A guess."""
-    late_ppm: Part = 500_000
-    """What is left of the reward for work of which a part came too late for its reducer. A guess."""
     rarity_least_ppm: Factor = 250_000
     """Least rarity of a domain. A guess: data that everybody has is still worth a quarter."""
     rarity_most_ppm: Factor = 4_000_000

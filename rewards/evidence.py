@@ -5,7 +5,7 @@ result for each part. Whoever holds these can derive the same entries, also year
 them. A record that does not fit the round it claims to belong to gives no entry: it is refused with the
 reason.
 
-No record says yet how far clipping pulled an update in, so quality counts only what was late; and no
+No record says yet how far clipping pulled an update in, so quality counts only what was in time; and no
 verdict says when it was signed, so one counts as on time if it was taken in at all: who was there refuses
 those on rounds that are older than `validation.docket.ROUNDS_KEPT`. Audits of a result look at a chunk or two
 and are not paid. Who has replayed work for one ticket may say more with it: what has no ticket of its own
@@ -21,10 +21,11 @@ from typing import Protocol
 
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.records import Signed
-from dhtnode.reward import PPM, RewardSection
+from dhtnode.reward import PPM
 from rewards.data import Registration
 from rewards.entries import ANY_HEAD, NOBODY, Entry, Kind, raw_key
 from rewards.formula import quality_ppm
+from training.acceptance import intake
 from training.chain import Certificate
 from training.events import Adopt, Plan
 from training.messages import Commitment, Head, Result, Roster, encode_value, value_digest
@@ -71,8 +72,8 @@ class ClosedRound:
 
     def adopted(self, chunk_count: int) -> Adopt:
         """As a node adopts it that has closed it itself."""
-        accepted = tuple(one for one in self.commitments_N if one.id in self.certificate.head.accepted)
-        return Adopt(self.certificate, accepted, self.plan(chunk_count), self.results)
+        works = tuple(one for one in self.commitments_N if one.id in self.certificate.head.within)
+        return Adopt(self.certificate, works, self.plan(chunk_count), self.results)
 
     @cached_property
     def by_id(self) -> dict[bytes, Signed[Commitment]]:
@@ -97,19 +98,18 @@ def close_round(
     return ClosedRound(certificate, tuple(commitments_N), tuple(results))
 
 
-def round_entries(closed: ClosedRound, chunk_bytes_K: Sequence[int], section: RewardSection) -> list[Entry]:
+def round_entries(closed: ClosedRound, chunk_bytes_K: Sequence[int]) -> list[Entry]:
     """What a round is worth to those who trained and reduced.
 
     Args:
         closed: the round.
         chunk_bytes_K: length of each chunk of an encoded update.
-        section: the manifest's.
     """
     number, head = closed.number, closed.certificate.id
     entries = []
     for place, commitment in enumerate(closed.commitments_N):
         parts_in = sum(place in result.body.included for result in closed.results)
-        quality = quality_ppm(PPM, parts_in, len(closed.results), section.late_ppm)
+        quality = quality_ppm(PPM, parts_in, len(closed.results))
         line = (commitment.id, head, raw_key(commitment.signer), NOBODY, commitment.body.tokens, quality)
         if parts_in:
             entries.append(Entry(number, Kind.WORK, *line))
@@ -280,11 +280,10 @@ def _round_fault(
     )
     if any(result.body.roster != roster for result in results):
         return "the roster was another"
-    everywhere = set(range(len(commitments_N))).intersection(*(one.body.included for one in results))
-    if tuple(commitments_N[place].id for place in sorted(everywhere)) != head.accepted:
-        return "what it accepted is not what its results include"
     if any(max(one.body.included) >= len(commitments_N) for one in results):
         return "a result includes somebody who is not there"
+    if intake(commitments_N, results) != (head.accepted, head.partial):
+        return "what it took in is not what its results include"
     if any(one.body.part >= len(commitments_N) for one in results):
         return "a result of a part that is not there"
     return None
@@ -297,14 +296,14 @@ def _verdict_fault(
     head, body = closed.certificate.head, verdict.body
     if not fits(body, target, closed.certificate):
         return "about another round or record"
-    if isinstance(target.body, Commitment) and target.id not in head.accepted:
+    if isinstance(target.body, Commitment) and target.id not in head.within:
         return "the round did not take this work in"
     own = closed.by_signer.get(verdict.signer)
-    if own is None or own.id not in head.accepted or verdict.signer == target.signer:
+    if own is None or own.id not in head.within or verdict.signer == target.signer:
         return "by somebody who may not judge this"
     if not opens(body.preimage, own.body.link):
         return "it does not open its signer's commitment"
-    most = 1 / max(1, len(head.accepted) - 1)
+    most = 1 / max(1, len(head.within) - 1)
     if body.role == "audit" and not obliged(body.preimage, closed.certificate.id, target.id, most):
         return "its signer had drawn no ticket, not even for a newcomer's work"
     return None

@@ -32,18 +32,18 @@ def compute_flop(tokens: int, parameters: int) -> int:
     return 6 * tokens * parameters
 
 
-def quality_ppm(kept_ppm: int, parts_in: int, parts: int, late_ppm: int) -> int:
-    """Quality_Score: how much of an update the reduction kept, and whether all of it came in time.
+def quality_ppm(kept_ppm: int, parts_in: int, parts: int) -> int:
+    """Quality_Score: how much of an update the reduction kept, and how much of it came in time.
+
+    By the number of parts, not by their size: one reducer, however much it carries, takes from somebody that
+    it leaves out no more than its share of the parts.
 
     Args:
         kept_ppm: share of the update that clipping left; all of it is 1,000,000.
         parts_in: parts of the round that its work is in.
-        parts: parts of the round.
-        late_ppm: the manifest's factor for work that is not in all of them.
+        parts: parts of the round, at least 1.
     """
-    if not parts_in:
-        return 0
-    return kept_ppm if parts_in == parts else kept_ppm * late_ppm // PPM
+    return kept_ppm * parts_in // parts
 
 
 def rarity_ppm(total: int, domains: int, own: int, duplicate_ppm: int, section: RewardSection) -> int:

@@ -98,9 +98,9 @@ def _played(members: int, audits: int, epoch: int, epochs: int) -> list[int]:
             number = closed.certificate.head.number
             node.holdings.begin(number)
             standing.adopted(closed, node)
-            for place in range(audits if closed.accepted else 0):
+            for place in range(audits if closed.works else 0):
                 judge = persons[(number * audits + place) % members]
-                work = next(one for one in closed.accepted[place:] if one.signer != judge.peer_id)
+                work = next(one for one in closed.works[place:] if one.signer != judge.peer_id)
                 verdict = passed(judge, closed, work)
                 standing.judged(verdict)
 

@@ -22,6 +22,7 @@ How members agree on who is in a round and how it closed (pure: events in, effec
     member.py     a node's life: the chain of rounds, catching up, going on alone; chain.py, pace.py;
                   sync.py: what neighbours ask each other; stall.py: when to go on alone, and who first
     round.py      one round: gathering.py (who is in), butterfly.py and closing.py (reduce and close)
+    acceptance.py whose work a round has taken in
     in_force.py   the manifest's terms and what a chain has amended in them, round by round
     agreement.py  one value among known electors; roster.py: who leads, and what a majority is;
                   regard.py: what a node thinks of the others, as far as a round asks

@@ -127,7 +127,7 @@ def _fault(head: Head, votes: tuple[Signed[Vote], ...]) -> str | None:
             return "a vote of another step, or by who is no elector"
     if founding:
         alone = head.members == (head.founder,) and head.since == head.number
-        alone = alone and not head.results and not head.accepted
+        alone = alone and not head.results and not head.within
         alone = alone and not (head.parent == NOTHING and head.amendments)
         named = head.branch == branch_id(head.parent, head.founder)
         return None if alone and named else "not a founding"

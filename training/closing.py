@@ -7,11 +7,11 @@ too. Two reducers may have reduced a part from different senders: the vote choos
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import cast
 
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.records import Body, Signed, sign
+from training.acceptance import intake
 from training.agreement import Agreement, Instance
 from training.butterfly import Butterfly
 from training.chain import Certificate
@@ -30,7 +30,7 @@ from training.events import (
     SendFailed,
 )
 from training.gathering import RoundContext
-from training.messages import Commitment, Head, Promise, Proposal, Result, Vote, decode_value, encode_value
+from training.messages import Head, Promise, Proposal, Result, Vote, decode_value, encode_value
 from training.pace import Pace
 from training.pool import RecordPool
 from training.roster import ordered
@@ -173,8 +173,9 @@ class Closing:
     def adopt(self, outcome: Certificate) -> Adopt:
         """Take over the closed round, with all that went into it."""
         results = self.butterfly.select(outcome.head.results) or ()
-        accepted = accepted_commitments(self.plan, results) if results else ()
-        return Adopt(outcome, accepted, self.plan, results)
+        works = self.plan.commitments_N if results else ()
+        within = tuple(work for work in works if work.id in outcome.head.within)
+        return Adopt(outcome, within, self.plan, results)
 
     @property
     def lacks_records(self) -> bool:
@@ -194,8 +195,12 @@ class Closing:
         return encode_value(self._head_after(results, state)) if results and state else None
 
     def _head_after(self, results: tuple[Signed[Result], ...], state: bytes) -> Head:
-        accepted, electors = accepted_commitments(self.plan, results), self.plan.electors
-        counted = (commitment.body.tokens for commitment in accepted if commitment.signer in electors)
+        accepted, partial = intake(self.plan.commitments_N, results)
+        counted = (
+            work.body.tokens
+            for work in self.plan.commitments_N
+            if work.id in accepted and work.signer in self.plan.electors
+        )
         return Head(
             number=self._head.number + 1,
             parent=self._head.id,
@@ -207,9 +212,10 @@ class Closing:
             members=self.plan.members,
             votes=self.plan.votes_N,
             tokens=self._head.tokens + sum(counted),
-            accepted=tuple(commitment.id for commitment in accepted),
+            accepted=accepted,
             results=tuple(result.id for result in results),
             amendments=self.plan.amendments,
+            partial=partial,
         )
 
     def _acceptable(self, value: bytes) -> bool:
@@ -224,14 +230,6 @@ class Closing:
             return False
         self.mismatch = state != proposed.state
         return encode_value(self._head_after(results, state)) == value
-
-
-def accepted_commitments(plan: Plan, results: Iterable[Signed[Result]]) -> tuple[Signed[Commitment], ...]:
-    """Whose whole work is in a round: members that every part includes."""
-    included = set(range(len(plan.commitments_N)))
-    for result in results:
-        included &= set(result.body.included)
-    return tuple(plan.commitments_N[place] for place in sorted(included))
 
 
 def concerns(record: Signed[Body], step: str) -> bool:

@@ -272,8 +272,8 @@ class Adopt:
     """A head is final here: keep its state and certificate durably, forget older ones."""
 
     certificate: Certificate
-    accepted: tuple[Signed[Commitment], ...]
-    """Whose work is in it, for receipts; empty where the state was fetched or founded."""
+    works: tuple[Signed[Commitment], ...]
+    """All that is in it, be it in part; empty where the state was fetched or founded."""
     plan: Plan | None = None
     """How the round was reduced; None where the state was fetched or founded."""
     results: tuple[Signed[Result], ...] = ()

@@ -185,11 +185,13 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     tokens: Count
     """Accepted tokens of electors since the beginning: what fork choice compares."""
     accepted: Annotated[tuple[Digest, ...], msgspec.Meta(max_length=MAX_MEMBERS)]
-    """Ids of the commitments whose whole work is in the state: with the certificate, a receipt."""
+    """Ids of the commitments whose work most parts of the state include: with the certificate, a receipt."""
     results: Annotated[tuple[Digest, ...], msgspec.Meta(max_length=MAX_MEMBERS)]
     """Ids of the result records that make up the step from the parent's state."""
     amendments: Amendments = ()
     """As the roster names them."""
+    partial: Annotated[tuple[Digest, ...], msgspec.Meta(max_length=MAX_MEMBERS)] = ()
+    """Ids of the commitments whose work fewer parts include; see `acceptance`."""
 
     @property
     def id(self) -> bytes:
@@ -199,6 +201,11 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     def electors(self) -> tuple[str, ...]:
         """Who has certified it, and who decides in the next round."""
         return voters(self.members, self.votes)
+
+    @property
+    def within(self) -> tuple[bytes, ...]:
+        """Ids of all commitments whose work is in the state, be it in one part of it."""
+        return self.accepted + self.partial
 
     def vote_of(self, peer: str) -> int:
         """A peer's vote in halves; 0 for whoever is not in it."""

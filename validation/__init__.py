@@ -4,7 +4,8 @@ What is said, and what can be told of it at once
 messages.py      a verdict, and what an auditor binds itself to before it is shown anything
 commitment.py    a commitment held against the round it claims to belong to
 lottery.py       who audits whom: hash chains and tickets
-rates.py         how often whom; duties.py: who was drawn and did not judge
+rates.py         how often whom; doubts.py: whose doubt has everybody look; duties.py: who was drawn and
+                 did not judge
 
 How work is compared
 profile.py       whose work can be replayed bit by bit

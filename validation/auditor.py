@@ -122,7 +122,7 @@ class Auditor:
         if not self._docket.may_judge(head.id, self._me):
             return False
         preimage = self._chain.preimage(trial.target.body.round)
-        return obliged(preimage, head.id, record, rate / max(1, len(head.head.accepted) - 1))
+        return obliged(preimage, head.id, record, rate / max(1, len(head.head.within) - 1))
 
     # What is done again
 

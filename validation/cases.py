@@ -221,6 +221,12 @@ def found_nothing(verdict: Signed[Verdict]) -> bool:
     return verdict.body.outcome == "unsure" and verdict.body.distance == NOT_SHOWN
 
 
+def is_free(verdict: Signed[Verdict]) -> bool:
+    """Whether a verdict doubts something without being refutable: an honest judge may be mistaken."""
+    outcome = verdict.body.outcome
+    return outcome == "unsure" or (outcome == "fail" and verdict.body.distance is not None)
+
+
 def fits(verdict: Verdict, target: Target, certificate: Certificate) -> bool:
     """Whether a verdict is about this record, as part of this round."""
     named = (verdict.about, verdict.target, verdict.worker, verdict.round, verdict.base)
@@ -275,7 +281,7 @@ def belongs(target: Target, head: Head) -> bool:
     """Whether a record is one of those that a round was made of, or a verdict on such a round."""
     match target.body:
         case Commitment():
-            return target.id in head.accepted
+            return target.id in head.within
         case Result():
             return target.id in head.results
     return target.body.base == head.id and target.body.about == "work"

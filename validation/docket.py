@@ -87,7 +87,7 @@ class Trial:
 
     @property
     def is_doubted(self) -> bool:
-        """Whether more members are called to judge."""
+        """Whether somebody does not find it sound."""
         return any(verdict.body.outcome != "pass" for verdict in self.verdicts.values())
 
     def cases(self) -> list[Case]:
@@ -142,7 +142,7 @@ class Docket:
             chunk_count: of a whole update.
         """
         certificate, plan = closed.certificate, closed.plan
-        trials = [Trial(certificate, work, range(chunk_count)) for work in closed.accepted]
+        trials = [Trial(certificate, work, range(chunk_count)) for work in closed.works]
         if plan is not None:
             ranges = plan.ranges_N
             trials += [Trial(certificate, done, ranges[done.body.part], plan) for done in closed.results]

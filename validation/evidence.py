@@ -11,7 +11,7 @@ liveness  accepted rounds, and rounds that did not wait for it
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,11 +19,12 @@ from dhtnode.errors import LocalProtocolError
 from dhtnode.records import Signed
 from training.chain import Certificate
 from training.messages import Commitment, Head
-from validation.cases import Case, Charge
+from training.roster import quorum
+from validation.cases import Case, Charge, is_free, is_whole
 from validation.messages import Outcome, Subject, Verdict
 
 Context = Literal["work", "audit", "liveness"]
-Term = Literal["passed", "accepted", "late", "unsure", "upheld", "proven"]
+Term = Literal["passed", "accepted", "late", "unsure", "refuted", "upheld", "proven"]
 """As in `dhtnode.reputation`; `proven` needs no number, it ends all trust."""
 
 CONTEXTS: tuple[Context, ...] = ("work", "audit", "liveness")
@@ -46,6 +47,7 @@ CAUSES: dict[tuple[Context, Term], str] = {
     ("work", "proven"): "it signed two records that contradict each other",
     ("audit", "passed"): "its verdict was checked and holds",
     ("audit", "unsure"): "its verdict was checked, and neither holds nor fails",
+    ("audit", "refuted"): "a majority of the round found sound what it had doubted",
     ("audit", "upheld"): "a majority of the round found its verdict false",
     ("liveness", "accepted"): "its work was there in time",
     ("liveness", "late"): "a round ended without its work",
@@ -83,11 +85,11 @@ class Evidence:
         return f"{self.teller} says: {cause}" if self.teller else cause
 
 
-def of_round(certificate: Certificate, accepted: Iterable[Signed[Commitment]]) -> list[Evidence]:
-    """Whose work a closed round took in."""
+def of_round(certificate: Certificate, works: Iterable[Signed[Commitment]]) -> list[Evidence]:
+    """Whose work a closed round has accepted, of what it took in."""
     return [
         Evidence(work.signer, context, "accepted", work.body.round, work.id, work.id)
-        for work in accepted
+        for work in works
         if work.id in certificate.head.accepted
         for context in ("work", "liveness")
     ]
@@ -128,6 +130,23 @@ def of_agreement(own: Signed[Verdict], other: Signed[Verdict]) -> Evidence | Non
     if not same or mine.outcome == "unsure" or own.signer == other.signer:
         return None
     return Evidence(other.signer, "audit", "passed", theirs.round, other.id, other.id)
+
+
+def of_refutation(verdicts: Collection[Signed[Verdict]], electors: Sequence[str]) -> list[Evidence]:
+    """Whose doubt a majority has found groundless.
+
+    Args:
+        verdicts: all on one record.
+        electors: of that round.
+    """
+    whole = [one for one in verdicts if one.body.outcome == "pass" and is_whole(one)]
+    if sum(one.signer in electors for one in whole) < quorum(electors):
+        return []
+    return [
+        Evidence(one.signer, "audit", "refuted", one.body.round, one.body.target, one.id)
+        for one in verdicts
+        if is_free(one)
+    ]
 
 
 def of_case(case: Case) -> Evidence:

@@ -32,6 +32,8 @@ class Rates:
         self._base = base
         self._me = me
         self._passed: dict[tuple[Subject, str], Counter[str]] = {}
+        self._set_aside: dict[tuple[Subject, str], Counter[str]] = {}
+        """What somebody's doubt has taken, until it turns out whether there was a reason."""
 
     def settle(self, base: float) -> None:
         """Another `audit.rate` holds from now on."""
@@ -43,14 +45,24 @@ class Rates:
 
     def doubted(self, about: Subject, peer: str) -> None:
         """Somebody has found something wrong, or was not shown what it asked for."""
-        self._passed.pop((about, peer), None)
+        taken = self._passed.pop((about, peer), Counter())
+        self._set_aside[about, peer] = self._set_aside.get((about, peer), Counter()) + taken
+
+    def cleared(self, about: Subject, peer: str) -> None:
+        """The doubt was groundless."""
+        back = self._set_aside.pop((about, peer), None)
+        if back:
+            self._passed[about, peer] = self._passed.get((about, peer), Counter()) + back
 
     def discredited(self, teller: str) -> None:
         """A member was false: what it said of others up to now counts for nothing.
 
-        False auditors pass each other, and who is left of them would be checked less for ever.
+        False auditors pass each other, and who is left of them would be checked less for ever. What doubt
+        has taken from it does not come back.
         """
-        for passed in self._passed.values():
+        for about in PROBATION:
+            self._set_aside.pop((about, teller), None)
+        for passed in (*self._passed.values(), *self._set_aside.values()):
             passed.pop(teller, None)
 
     def of(self, about: Subject, peer: str) -> float:

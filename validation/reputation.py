@@ -165,12 +165,19 @@ class Reputation:
         return good + min(most, self.told(peer, context, "passed")), bad
 
     def told(self, peer: str, context: Context, term: Term) -> int:
-        """A term of what others tell of a peer, weighed by what each teller's word is worth."""
+        """A term of what others tell of a peer, weighed by what each teller's word is worth.
+
+        The doubt of those who do not judge well is worth nothing.
+        """
         account = self._accounts.get(peer)
         if account is None:
             return 0
         told = account.told(context, term, self.round_no)
-        return sum(value * self.share(teller) // MICRO for teller, value in told.items())
+        return sum(
+            value * self.share(teller) // MICRO
+            for teller, value in told.items()
+            if term == "passed" or self.judges_well(teller)
+        )
 
     def earned(self, teller: str) -> int:
         """What this node itself has found good of a peer by doing it again, in millionths."""
@@ -184,6 +191,13 @@ class Reputation:
         if teller not in self._shares:
             self._shares[teller] = self._share(teller)
         return self._shares[teller]
+
+    def judges_well(self, peer: str) -> bool:
+        """Whether as many of a peer's verdicts were found right here as doubts of it were refuted."""
+        if peer in self._outlaws or peer not in self._accounts:
+            return peer not in self._outlaws
+        good, bad = self._accounts[peer].own_pair("audit", self.round_no)
+        return self._section.trust_micro(good, bad) >= self._section.newcomer_micro
 
     def opinion(self, peer: str) -> Opinion | None:
         """What decides a peer's vote; None if nothing is known of it."""

@@ -27,6 +27,7 @@ from validation.auditor import Auditor, Tolerance
 from validation.cases import Case, equivocates, equivocation_case
 from validation.dispute import is_named
 from validation.docket import ContradictionError, Docket
+from validation.doubts import Doubts
 from validation.duties import Duties
 from validation.entry import Entry, Gate, entry_name
 from validation.events import (
@@ -98,6 +99,7 @@ class Validator:
         self.rates = Rates(terms.audit.rate, member.context.identity.peer_id)
         self.duties = Duties(self.rates)
         self.witness = witness
+        self.doubts = Doubts(witness.judges_well)
         self.gate = gate
         self.vouchers = Vouchers(gate, terms.reputation, backing, member.context.is_out)
         self.entry: Signed[Entry] | None = None
@@ -293,7 +295,7 @@ class Validator:
                 self.witness.adopted(effect, None if gone is None else gone | self.out().keys())
                 self._begin(effect.certificate)
                 self.docket.follow(effect.certificate.head)
-            if isinstance(effect, Adopt) and effect.accepted:
+            if isinstance(effect, Adopt) and effect.works:
                 seen += self._on_closed(effect)
             if isinstance(effect, Blame) and effect.reason == "equivocation":
                 seen += self._on_equivocation(effect.peer)
@@ -350,12 +352,14 @@ class Validator:
         body = verdict.body
         if body.outcome == "pass":
             self.rates.passed(body.about, body.worker, verdict.signer)
-        else:
+        elif self.doubts.hear(verdict, trial):
             self.rates.doubted(body.about, body.worker)
-        self.witness.heard(verdict, trial.verdicts)
+        groundless = self.witness.heard(verdict, trial.verdicts, trial.certificate.head.electors)
+        if groundless:
+            self.rates.cleared(body.about, body.worker)
         self.holdings.add(verdict.id, body.round)
         effects: list[NodeEffect] = [Judged(verdict)]
-        if trial.is_doubted:
+        if self.doubts.calls(trial):
             effects += self._said(self._auditor.judge(trial, "jury"))
         effects += self._said(self._auditor.check_audit(verdict))
         for case in trial.cases():

@@ -7,7 +7,7 @@ asked through `regard`, and whom to audit follows `rates`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from dhtnode.records import Signed
 from dhtnode.reputation import ReputationSection
@@ -15,7 +15,7 @@ from training.chain import Certificate
 from training.events import Adopt
 from training.messages import Head
 from validation.cases import Case
-from validation.evidence import of_absence, of_agreement, of_case, of_round, of_verdict
+from validation.evidence import of_absence, of_agreement, of_case, of_refutation, of_round, of_verdict
 from validation.messages import Verdict
 from validation.reputation import Opinion, Reputation
 
@@ -69,18 +69,24 @@ class Witness:
         """
         before, head = self._head, closed.certificate.head
         self.stood(closed.certificate)
-        found = of_round(closed.certificate, closed.accepted)
-        if closed.accepted and gone is not None and before is not None and before.id == head.parent:
+        found = of_round(closed.certificate, closed.works)
+        if closed.works and gone is not None and before is not None and before.id == head.parent:
             found += of_absence(before, closed.certificate, gone)
         for evidence in found:
             self.table.add(evidence)
 
-    def heard(self, verdict: Signed[Verdict], beside: Mapping[str, Signed[Verdict]]) -> None:
+    def heard(
+        self, verdict: Signed[Verdict], beside: Mapping[str, Signed[Verdict]], electors: Sequence[str]
+    ) -> bool:
         """A verdict is in.
 
         Args:
             verdict: by anybody.
             beside: all that are held on the same record, by signer.
+            electors: of that round.
+
+        Returns:
+            Whether a majority has found the record sound that somebody had doubted.
         """
         found = [of_verdict(verdict, self._me)]
         own = beside.get(self._me)
@@ -90,6 +96,14 @@ class Witness:
         for evidence in found:
             if evidence is not None:
                 self.table.add(evidence)
+        refuted = of_refutation(beside.values(), electors)
+        for evidence in refuted:
+            self.table.add(evidence)
+        return bool(refuted)
+
+    def judges_well(self, peer: str) -> bool:
+        """Whether the table has nothing against a peer's verdicts."""
+        return self.table.judges_well(peer)
 
     def convicted(self, case: Case) -> None:
         """A fault is proven. How many there can be is bounded by `validator.MAX_CASES`."""

@@ -94,6 +94,11 @@ class Archive:
         stored = self._store.record(head)
         return _head_of(stored.wire).members if stored else ()
 
+    def electors(self, head: bytes) -> tuple[str, ...]:
+        """Who has certified it."""
+        stored = self._store.record(head)
+        return _head_of(stored.wire).electors if stored else ()
+
     def votes(self, head: bytes) -> dict[str, int]:
         """What each of them counts for in it, in halves."""
         stored = self._store.record(head)

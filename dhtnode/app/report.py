@@ -158,7 +158,7 @@ class Report:
         if self.standing is not None:
             self.standing.adopted(effect, self.validator)
         with self._store.batch():
-            receipts = receipts_of(effect.certificate, effect.accepted)
+            receipts = receipts_of(effect.certificate, effect.works)
             for receipt in receipts:
                 if receipt.worker == self._peer_id:
                     self._totals.receipts += 1

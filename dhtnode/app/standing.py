@@ -138,9 +138,10 @@ class Standing:
             on_record.setdefault(verdict.body.target, {})[verdict.signer] = verdict
             if round_no > max(self._heads.followed) - ROUNDS_KEPT:
                 self.judged(verdict)
+        electors = self._archive.electors(head)
         for beside in on_record.values():
             for verdict in beside.values():
-                witness.heard(verdict, beside)
+                witness.heard(verdict, beside, electors)
 
     def _hold_again(self, validator: Validator) -> None:
         """What is stored about rounds of the followed chain is what neighbours compare."""
@@ -221,7 +222,7 @@ class Standing:
     def _take_in(self, closed: ClosedRound) -> None:
         with self._store.batch():
             self._archive.keep(closed)
-        self._add(round_entries(closed, self._chunk_bytes_K, self._in_force.at(closed.number).reward))
+        self._add(round_entries(closed, self._chunk_bytes_K))
         self._balances.booked.add(closed.number)
         self._held.add(closed.certificate.id)
 
@@ -334,7 +335,7 @@ class Standing:
                 continue
             if trial is not None:
                 self.judged(verdict)
-                validator.witness.heard(verdict, trial.verdicts)
+                validator.witness.heard(verdict, trial.verdicts, trial.certificate.head.electors)
                 validator.holdings.add(verdict.id, closed.number)
         return found
 

@@ -27,7 +27,7 @@ from rewards.evidence import fault_of, is_dated
 from rewards.governance import Ballot
 from rewards.heads import HEAD
 from training.chain import Certificate, open_certificate
-from training.messages import WHOLE, Commitment, Result
+from training.messages import WHOLE, Commitment, Head, Result
 from validation.cases import CASE, open_case
 from validation.entry import Entry, zero_bits
 from validation.epochs import Summary
@@ -160,23 +160,18 @@ class _Reader:
         match stored.kind:
             case Commitment.KIND:
                 work = open_record(stored.wire, self._swarm_id, {Commitment.KIND: Commitment})
-                head, accepted = self._closing(stored.round_no, work.body.base)
-                took = (
-                    "the round took it in"
-                    if work.id in accepted
-                    else "a part of it came too late for the round"
-                )
-                return f"{_worked(work)}; {took}", (head,)
+                closing, head = self._closing(stored.round_no, work.body.base)
+                return f"{_worked(work)}; {_taken(work.id, head)}", (closing,)
             case Result.KIND:
                 result = open_record(stored.wire, self._swarm_id, {Result.KIND: Result})
                 says = f"{result.signer} reduced part {result.body.part} of round {result.body.round}"
-                head, accepted = self._closing(stored.round_no, result.body.base)
-                works = self._works(stored.round_no, accepted)
-                return f"{says} from the work of {len(result.body.included)} members", (head, *works)
+                closing, head = self._closing(stored.round_no, result.body.base)
+                works = self._works(stored.round_no, head.within if head else ())
+                return f"{says} from the work of {len(result.body.included)} members", (closing, *works)
             case Verdict.KIND:
                 verdict = open_record(stored.wire, self._swarm_id, {Verdict.KIND: Verdict})
-                head, _ = self._closing(stored.round_no, None, verdict.body.base)
-                return line_of(verdict), (self._judged(verdict), head)
+                closing, _ = self._closing(stored.round_no, None, verdict.body.base)
+                return line_of(verdict), (self._judged(verdict), closing)
             case _ if stored.kind == CASE:
                 case = open_case(stored.wire, self._swarm_id)
                 inside = (
@@ -220,20 +215,18 @@ class _Reader:
             Exit.FAILED,
         )
 
-    def _closing(
-        self, round_no: int, base: bytes | None, id_: bytes = b""
-    ) -> tuple[Ground, tuple[bytes, ...]]:
-        """The head that a round ended with, by the one before it or its own id; and whose work it took in."""
+    def _closing(self, round_no: int, base: bytes | None, id_: bytes = b"") -> tuple[Ground, Head | None]:
+        """The head that a round ended with, by the one before it or its own id."""
         for stored in self._store.records(HEAD, round_no + 1):
             certificate = open_certificate(stored.wire, self._swarm_id, "")
             if certificate.id == id_ or certificate.head.parent == base:
                 ground = Ground(_certified(certificate), certificate.id.hex(), here=True)
-                return ground, certificate.head.accepted
-        return Ground(f"the certified head of round {round_no}", id_.hex(), here=False), ()
+                return ground, certificate.head
+        return Ground(f"the certified head of round {round_no}", id_.hex(), here=False), None
 
-    def _works(self, round_no: int, accepted: Sequence[bytes]) -> Iterator[Ground]:
+    def _works(self, round_no: int, within: Sequence[bytes]) -> Iterator[Ground]:
         """The work that a round took in."""
-        for id_ in accepted:
+        for id_ in within:
             stored = self._store.record(id_)
             if stored is not None:
                 open_record(stored.wire, self._swarm_id, {Commitment.KIND: Commitment})
@@ -282,6 +275,15 @@ def _readable(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _readable(item) for key, item in value.items()}
     return [_readable(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _taken(work: bytes, head: Head | None) -> str:
+    if head is None:
+        return "whether the round took it in is not known here"
+    if work in head.accepted:
+        return "the round accepted it"
+    late = "most parts of the round are" if work in head.partial else "the round is"
+    return f"{late} without it"
 
 
 def _worked(work: Signed[Commitment]) -> str:

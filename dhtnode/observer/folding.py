@@ -175,7 +175,7 @@ class Folding:
         head = certificate.head
         committed: dict[str, Signed[Commitment]] = {}
         for one in self._commitments.get(head.parent, ()):
-            if one.signer not in committed or one.id in head.accepted:
+            if one.signer not in committed or one.id in head.within:
                 committed[one.signer] = one
         results = [self._results[id_] for id_ in head.results if id_ in self._results]
         commitments = [committed[peer] for peer in head.members if peer in committed]
@@ -188,7 +188,7 @@ class Folding:
         for record in (*closed.commitments_N, *closed.results):
             self.used[record.id] = closed.number
         terms = self.terms.at(closed.number)
-        self._entries += round_entries(closed, self._chunk_bytes_K, terms.reward)
+        self._entries += round_entries(closed, self._chunk_bytes_K)
         if terms.data.mode == "shared" and terms.audit.rate > 0:
             self._hear(closed)
 

@@ -5,15 +5,17 @@ They plug into one simulated node (`corrupt(node.validator)`) and into the real 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from dhtnode.digest import digest
+from training.events import Adopt
 from training.messages import Commitment
 from validation.auditor import Auditor
+from validation.cases import is_able
 from validation.dispute import accusation
 from validation.docket import Trial
 from validation.events import NodeEffect, Replayed
-from validation.messages import Outcome
+from validation.messages import NOT_SHOWN, Outcome
 from validation.validator import Validator
 
 Corrupt = Callable[[Auditor], None]
@@ -98,6 +100,24 @@ def idle_auditor(auditor: Auditor) -> None:
     auditor._look = lambda trial: []  # type: ignore[method-assign]
 
 
+def doubter(auditor: Auditor) -> None:
+    """Says of everything that it can't tell, without a look: of a part, that it was shown nothing of it."""
+    honest = auditor.on_closed
+
+    def on_closed(trials: Sequence[Trial], closed: Adopt) -> list[NodeEffect]:
+        effects = honest(trials, closed)
+        for trial in trials:
+            target = trial.target
+            if auditor._may_judge(trial) and not (
+                isinstance(target.body, Commitment) and is_able(auditor._device, target)
+            ):
+                auditor._roots.setdefault(target.id, _made_up(trial))
+                effects += auditor._say(trial, "unsure", NOT_SHOWN)
+        return effects
+
+    auditor.on_closed = on_closed  # type: ignore[method-assign]
+
+
 JUDGES: dict[str, Corrupt] = {
     "false-accuser": false_accuser,
     "segment-accuser": segment_accuser,
@@ -105,6 +125,7 @@ JUDGES: dict[str, Corrupt] = {
     "lazy-auditor": lazy_auditor,
     "echo": echo,
     "idle-auditor": idle_auditor,
+    "doubter": doubter,
 }
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from dhtnode.digest import digest
 from dhtnode.reputation import ReputationSection
 from training.messages import WHOLE
+from validation.doubts import MOST_HEEDED
 from validation.evidence import Context, Evidence, Term
 from validation.halflife import MICRO
 from validation.messages import Outcome, Subject
@@ -94,10 +95,12 @@ class Care:
     table: type[Reputation] = Reputation
     rates: type[Rates] = Rates
     section: ReputationSection = field(default_factory=ReputationSection)
+    looks_again: bool = True
+    """Whether a majority looks at what somebody doubts, so that there is an end to it."""
 
 
 CAREFUL = Care()
-GULLIBLE = Care(Gullible, GullibleRates)
+GULLIBLE = Care(Gullible, GullibleRates, looks_again=False)
 
 
 class Village:
@@ -126,7 +129,10 @@ class Village:
         """The same of rounds in which the work was false."""
         self.tables = {name: care.table(self.section) for name in list(self.players)[:tables]}
         self.rates = {name: care.rates(BASE, name) for name in self.tables}
+        self._looks_again = care.looks_again
         self._chance = random.Random(seed)  # noqa: S311
+        self.looks = 0
+        """Records that all members had to look at because of a doubt, by the table that heeded most."""
 
     def run(self, rounds: int) -> None:
         for _ in range(rounds):
@@ -220,8 +226,26 @@ class Village:
         for name in sorted(player.praises & self.players.keys()):
             self._say(player.name, "work", name, "pass", "praise")
             self._say(player.name, "audit", name, "pass", "praise")
-        for name in sorted(player.doubts & self.players.keys()):
-            self._say(player.name, "work", name, "unsure", "doubt")
+        doubted = sorted(player.doubts & self.players.keys())
+        heeding = {owner for owner, table in self.tables.items() if table.judges_well(player.name)}
+        for number, name in enumerate(doubted):
+            if not self._looks_again:
+                self._say(player.name, "work", name, "unsure", "doubt")
+            elif number < MOST_HEEDED:
+                self._doubt(player.name, name, heeding)
+            else:
+                self._tell(name, "work", "unsure", "doubt", player.name)
+        self.looks += min(MOST_HEEDED, len(doubted)) if heeding else 0
+
+    def _doubt(self, teller: str, peer: str, heeding: Collection[str]) -> None:
+        """All look at work that is sound, and find it so: most members are honest."""
+        self._tell(peer, "work", "unsure", "doubt", teller)
+        for owner, rates in self.rates.items():
+            if owner in heeding:
+                rates.doubted("work", peer)
+                rates.cleared("work", peer)
+        if heeding:
+            self._tell(teller, "audit", "refuted", f"doubt of {peer}")
 
     def _say(self, teller: str, about: Judged, peer: str, outcome: Outcome, what: str = "audit") -> None:
         """A verdict, taken in as `validation.validator` does it."""

@@ -41,7 +41,8 @@ def test_members_come_to_one_vote_for_all_and_seldom_change_it() -> None:
 def test_a_clique_that_says_nothing_good_of_anybody_puts_nobody_out() -> None:
     defended, gullible = badmouthing(rounds=70), badmouthing(GULLIBLE, rounds=70)
     assert defended.honest_out == 0
-    assert defended.honest_vote > 0.8
+    assert defended.honest_vote > 0.6
+    assert defended.honest_rate < 0.25, "nor is all of their work audited because of it"
     assert gullible.honest_out == 12
     assert gullible.honest_vote == 0
 

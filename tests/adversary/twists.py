@@ -28,9 +28,9 @@ def equivocator(context: RoundContext, effect: NodeEffect) -> list[NodeEffect]:
 
 
 def selective_sender(context: RoundContext, effect: NodeEffect) -> list[NodeEffect]:
-    """Sends its work to the reducers of every other part only."""
+    """Sends its work to the reducers of every fourth part only."""
     del context
-    return [] if isinstance(effect, SendPart) and effect.part % 2 else [effect]
+    return [] if isinstance(effect, SendPart) and effect.part % 4 else [effect]
 
 
 TWISTS: dict[str, Twist] = {"equivocator": equivocator, "selective-sender": selective_sender}

@@ -9,7 +9,7 @@ import pytest
 from dhtnode.digest import digest
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.records import open_record, sign
-from tests.sim.crooked import twist
+from tests.sim.crooked import twist, work_falsely
 from tests.sim.seeds import seeds
 from tests.sim.shell import Node
 from tests.sim.world import World
@@ -37,7 +37,34 @@ def finish(world: World, honest: list[Node]) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_who_sends_its_work_to_some_only_is_credited_for_none(seed: int) -> None:
+def test_false_work_that_some_reducers_get_is_found_like_any_other(seed: int) -> None:
+    world, liar, honest = swarm(seed)
+    twist(liar, "selective-sender")
+    work_falsely(liar, "sign-flip")
+    finish(world, honest)
+    assert set(world.witness.cases) == {liar.peer_id}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_nobody_keeps_the_work_of_another_from_being_accepted(seed: int) -> None:
+    """A reducer that leaves somebody out, round after round: that has a receipt all the same, for less."""
+    world, liar, honest = swarm(seed)
+    begin, victim, take_part = max(world.numbers()), honest[0], liar.take_part
+
+    def ignore(plan: Plan, part: int, source: Node, *rest: Any) -> None:
+        if source is not victim:
+            take_part(plan, part, source, *rest)
+
+    liar.take_part = ignore  # type: ignore[method-assign,assignment]
+    finish(world, honest)
+    later = [head for head in world.witness.heads.values() if head.number > begin + 1]
+    accepted = [{world.witness.author(id_) for id_ in head.accepted} for head in later]
+    assert sum(victim.peer_id in peers for peers in accepted) >= len(later) - 1
+    assert any(liar.peer_id in head.members for head in later)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_who_sends_its_work_to_few_is_credited_for_little(seed: int) -> None:
     """Selective drop-out: the round goes on without the missing parts, and no receipt names its work."""
     world, liar, honest = swarm(seed)
     begin = max(world.numbers())
@@ -105,7 +132,7 @@ def test_records_of_older_rounds_said_again_move_nobody(seed: int) -> None:
         if isinstance(effect, Publish):
             heard.append(effect.record.wire)
         if isinstance(effect, Adopt):
-            heard.extend(record.wire for record in effect.accepted)
+            heard.extend(record.wire for record in effect.works)
             for wire in heard[-60:]:
                 world.broadcast(liar, wire)
         return [effect]

@@ -19,10 +19,11 @@ from tests.sim.shell import Node
 from tests.sim.world import World
 from training.events import Adopt
 from training.roster import quorum
-from validation import showing
+from validation import doubts, showing
 from validation.events import NodeEffect
 from validation.lottery import Chain
 from validation.messages import Verdict
+from validation.witness import Witness
 
 SEEDS = seeds(2)
 ROUNDS = 20
@@ -100,6 +101,24 @@ def test_who_calls_false_work_sound_is_out_as_well(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_who_doubts_everything_costs_the_others_little(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An `unsure` can't be proven false, and has everybody look: as often as its signer was found right."""
+
+    def looks() -> int:
+        world, [liar], honest = swarm(seed)
+        corrupt(liar.validator, "doubter")
+        finish(world, honest)
+        assert world.witness.verdicts["unsure", "audit"] > ROUNDS * len(world.nodes) * len(honest) / 2
+        assert not world.witness.cases
+        return world.witness.verdicts["pass", "jury"]
+
+    defended = looks()
+    monkeypatch.setattr(Witness, "judges_well", lambda self, peer: True)
+    monkeypatch.setattr(doubts, "MOST_HEEDED", 1000)
+    assert 0 < defended < looks() / 2
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_two_commitments_prove_themselves(seed: int) -> None:
     world, [liar], honest = swarm(seed)
     twist(liar, "equivocator")
@@ -160,7 +179,7 @@ def test_where_nothing_is_replayed_nobody_is_judged(changes: dict[str, Any]) -> 
 
     def accuse(effect: NodeEffect) -> list[NodeEffect]:
         if isinstance(effect, Adopt):
-            for work in effect.accepted:
+            for work in effect.works:
                 body = Verdict(
                     round=work.body.round,
                     base=effect.certificate.id,

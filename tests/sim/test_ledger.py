@@ -98,8 +98,7 @@ def played(seed: int, loss: float = 0.0, cheats: bool = False) -> tuple[World, A
 
 
 def entries(archive: Archive, rounds: dict[bytes, ClosedRound], world: World) -> list[bytes]:
-    section = world.terms.reward
-    lines = [line for closed in rounds.values() for line in round_entries(closed, BYTES_K, section)]
+    lines = [line for closed in rounds.values() for line in round_entries(closed, BYTES_K)]
     lines += paid_verdicts(archive, rounds)
     lines += map(case_entry, archive.all_cases.values())
     return [line.packed for line in lines]

@@ -13,6 +13,7 @@ from dhtnode.digest import digest
 from dhtnode.identity import Identity
 from dhtnode.records import Signed, sign
 from tests.unit.parties import CHUNKS, SWARM, by_id, certified, head_of, ids, plan_of, result_of, roster_of
+from training.acceptance import intake
 from training.chain import found
 from training.events import Adopt
 from training.messages import Commitment, Head, encode_value, value_digest
@@ -38,7 +39,7 @@ def next_round(
     Args:
         before: the head.
         persons: took part.
-        late: of them, missed its first part.
+        late: of them, are in its last part only.
         halves: votes, by peer; by default nobody has one.
         dated: what commitments name, by peer.
     """
@@ -55,10 +56,13 @@ def next_round(
     in_time = [place for place in everyone if plan.members[place] not in ids(late)]
     parts = [part for part in everyone if plan.ranges_N[part]]
     results = tuple(
-        result_of(by_id(plan.members[part]), plan, part, included=tuple(everyone if part else in_time))
+        result_of(
+            by_id(plan.members[part]), plan, part, included=tuple(everyone if part == parts[-1] else in_time)
+        )
         for part in parts
     )
-    accepted = tuple(plan.commitments_N[place] for place in in_time)
+    accepted, partial = intake(plan.commitments_N, results)
+    counted = (one.body.tokens for one in plan.commitments_N if one.id in accepted)
     head = msgspec.structs.replace(
         head_of(persons),
         number=before.number + 1,
@@ -70,11 +74,12 @@ def next_round(
         state=digest("state", before.number + 1),
         members=plan.members,
         votes=plan.votes_N,
-        tokens=before.tokens + sum(one.body.tokens for one in accepted),
-        accepted=tuple(one.id for one in accepted),
+        tokens=before.tokens + sum(counted),
+        accepted=accepted,
+        partial=partial,
         results=tuple(result.id for result in results),
     )
-    return Adopt(certified([by_id(peer) for peer in head.electors], head), accepted, plan, results)
+    return Adopt(certified([by_id(peer) for peer in head.electors], head), plan.commitments_N, plan, results)
 
 
 def history(count: int, persons: Sequence[Identity]) -> list[Adopt]:

@@ -64,7 +64,7 @@ def voucher(by: Identity = ANSWERING, round_no: int = 3, bond: int = BOND) -> Si
 def false_in(round_no: int) -> Case:
     """A majority says that the newcomer's work of a round is false."""
     closed = HISTORY[round_no + 1]
-    work = next(one for one in closed.accepted if one.signer == NEWCOMER.peer_id)
+    work = next(one for one in closed.works if one.signer == NEWCOMER.peer_id)
     return majority_case(closed.certificate, work, [said(judge, closed.certificate, work) for judge in FIRST])
 
 

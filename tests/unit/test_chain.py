@@ -104,6 +104,7 @@ def test_going_on_alone_keeps_state_number_and_tokens_and_adds_a_mark() -> None:
         {"accepted": ()},
         {"results": (bytes(32),)},
         {"amendments": (bytes(32),)},
+        {"partial": (bytes(32),)},
     ],
     ids=lambda changes: next(iter(changes)),
 )
@@ -112,7 +113,7 @@ def test_no_field_of_a_certified_head_can_be_changed(changes: dict[str, Any]) ->
 
 
 def test_every_field_is_covered_above() -> None:
-    assert len(Head.__struct_fields__) == 13
+    assert len(Head.__struct_fields__) == 14
 
 
 def test_too_few_votes() -> None:

@@ -12,7 +12,7 @@ from dhtnode.digest import digest
 from dhtnode.identity import Identity
 from dhtnode.records import Body, Signed, sign
 from tests.unit.parties import SWARM, by_id, certified, context, head_of, people, plan_of, result_of
-from training.closing import Closing, accepted_commitments, concerns
+from training.closing import Closing, concerns
 from training.events import (
     Applied,
     Apply,
@@ -225,8 +225,7 @@ def test_the_results_that_the_leader_names_are_applied_too() -> None:
     desk = ready_desk()
     other = result_of(by_id(PLAN.members[3]), PLAN, 0, included=(1, 2, 3), root=digest("other"))
     names = (other.id, *NAMES[1:])
-    accepted = tuple(commitment.id for commitment in PLAN.commitments_N[1:])
-    head = head_after(results=names, accepted=accepted, tokens=HEAD.tokens + 240, state=digest("other"))
+    head = head_after(results=names, state=digest("other"))
     desk.hear(proposal(head))
     assert (desk.closing.lacks_records, desk.has_voted) == (True, False)
     desk.hold(other)
@@ -257,7 +256,7 @@ def test_a_majority_of_votes_is_the_outcome() -> None:
     assert outcome is not None
     assert outcome.head == head_after()
     assert desk.closing.reached(outcome.head)
-    assert desk.closing.adopt(outcome).accepted == PLAN.commitments_N
+    assert desk.closing.adopt(outcome).works == PLAN.commitments_N
 
 
 @pytest.mark.parametrize(
@@ -290,12 +289,6 @@ def test_once_the_outcome_is_known_only_its_results_matter() -> None:
     head = head_after(results=(other.id, *NAMES[1:]))
     effects = desk.closing.advance(certified([by_id(peer) for peer in PLAN.members], head), 1.0)
     assert not [effect for effect in effects if isinstance(effect, Apply)]
-
-
-def test_only_whole_work_is_accepted() -> None:
-    partly = (RESULTS[0], result_of(by_id(PLAN.members[1]), PLAN, 1, included=(0, 2, 3)), *RESULTS[2:])
-    accepted = accepted_commitments(PLAN, partly)
-    assert [commitment.signer for commitment in accepted] == [PLAN.members[0], *PLAN.members[2:]]
 
 
 def test_what_came_before_the_roster_is_taken_in_and_faults_in_it_are_blamed() -> None:

@@ -126,11 +126,11 @@ def keep(store: Store, kind: str, record: Any, round_no: int, signer: str) -> No
 
 
 def test_a_node_shows_what_its_ledger_rests_on(store: Store) -> None:
-    verdict = passed(PEOPLE[0], HISTORY[1], HISTORY[1].accepted[-1])
+    verdict = passed(PEOPLE[0], HISTORY[1], HISTORY[1].works[-1])
     for adopted in HISTORY[:3]:
         head = adopted.certificate.head
         keep(store, HEAD, adopted.certificate, head.number, head.founder)
-        for work in adopted.accepted:
+        for work in adopted.works:
             keep(store, "commitment", work, work.body.round, work.signer)
         for result in adopted.results:
             keep(store, "result", result, result.body.round, result.signer)

@@ -39,6 +39,7 @@ from tests.unit.parties import (
     result_of,
     roster_of,
 )
+from training.acceptance import intake
 from training.chain import Certificate, found
 from training.messages import Commitment, Head, Result, encode_value, value_digest
 from validation.cases import SUBJECTS, equivocation_case, majority_case
@@ -62,14 +63,15 @@ def closed_by(*included_by_part: tuple[int, ...]) -> tuple[Certificate, tuple[Si
         result_of(by_id(PLAN.members[part]), PLAN, part, included=included)
         for part, included in zip(parts, included_by_part, strict=True)
     )
-    everywhere = set(range(4)).intersection(*included_by_part)
+    accepted, partial = intake(PLAN.commitments_N, results)
     head = head_of(
         PEOPLE,
         number=8,
         parent=BEFORE.id,
         members=PLAN.members,
         votes=PLAN.votes_N,
-        accepted=tuple(PLAN.commitments_N[place].id for place in sorted(everywhere)),
+        accepted=accepted,
+        partial=partial,
         results=tuple(result.id for result in results),
     )
     return certified([by_id(peer) for peer in PLAN.members], head), results
@@ -81,7 +83,7 @@ ROUND = close_round(CERTIFICATE, PLAN.commitments_N, RESULTS)
 
 
 def entries(closed: ClosedRound, kind: Kind) -> list[Entry]:
-    return [entry for entry in round_entries(closed, BYTES_K, SECTION) if entry.kind == kind]
+    return [entry for entry in round_entries(closed, BYTES_K) if entry.kind == kind]
 
 
 # Rounds
@@ -103,11 +105,11 @@ def test_reducers_are_credited_with_the_bytes_of_all_senders() -> None:
         assert (entry.record, entry.key) == (result.id, raw_key(result.signer))
 
 
-def test_work_that_was_late_for_a_part_counts_half_and_for_all_of_them_nothing() -> None:
-    late = close_round(*_with(closed_by((0, 1, 2), (0, 1), (0, 1, 2))))
+def test_work_counts_as_much_as_there_is_of_it_in_the_state() -> None:
+    late = close_round(*_with(closed_by((0, 1), (0, 1), (0, 1, 2))))
     quality = {entry.key: entry.ppm for entry in entries(late, Kind.WORK)}
     first, second, third, absent = (raw_key(peer) for peer in PLAN.members)
-    assert quality == {first: PPM, second: PPM, third: PPM // 2}
+    assert quality == {first: PPM, second: PPM, third: PPM // 3}
     assert absent not in quality
 
 
@@ -153,7 +155,7 @@ def naming(result: Signed[Result]) -> tuple[Certificate, Any, Any]:
         ((CERTIFICATE, PLAN.commitments_N, RESULTS[1:]), "results"),
         ((altered(results=()), PLAN.commitments_N, ()), "results"),
         ((altered(parent=digest("x")), PLAN.commitments_N, RESULTS), "another round"),
-        ((altered(accepted=CERTIFICATE.head.accepted[1:]), PLAN.commitments_N, RESULTS), "accepted"),
+        ((altered(accepted=CERTIFICATE.head.accepted[1:]), PLAN.commitments_N, RESULTS), "took in"),
         (naming(STRAY), "roster"),
         (naming(FAR), "somebody who is not there"),
         (naming(BEYOND), "a part that is not there"),
@@ -260,11 +262,15 @@ def test_nobody_judges_itself_and_no_stranger_judges() -> None:
 
 
 def test_work_that_was_not_taken_in_is_not_audited_for_pay() -> None:
-    late = close_round(*_with(closed_by((0, 1, 2), (0, 1), (0, 1, 2))))
-    target = late.commitments_N[2]
-    body = verdict(AUDITOR, target, base=late.certificate.id, role="jury")
+    late = close_round(*_with(closed_by((0, 1), (0, 1), (0, 1, 2))))
+    judge, (partial, absent) = by_id(PLAN.members[0]), late.commitments_N[2:]
+
+    def said(target: Signed[Commitment]) -> Signed[Verdict]:
+        return verdict(judge, target, base=late.certificate.id, role="jury")
+
+    assert verdict_entry(late, said(partial), partial).ppm == PPM, "what is in one part is"
     with pytest.raises(RemoteProtocolError, match="did not take this work in"):
-        verdict_entry(late, body, target)
+        verdict_entry(late, said(absent), absent)
 
 
 # Cases, shards, chains
@@ -397,7 +403,7 @@ def test_the_followed_chain_goes_back_to_its_founding() -> None:
 
 def test_records_become_balances() -> None:
     """The whole way: a round, an audit, and what its members have then."""
-    lines = [*round_entries(ROUND, BYTES_K, SECTION), verdict_entry(ROUND, verdict(AUDITOR, TARGET), TARGET)]
+    lines = [*round_entries(ROUND, BYTES_K), verdict_entry(ROUND, verdict(AUDITOR, TARGET), TARGET)]
     ledger = Ledger(Rules(SECTION, parameters=10**9, audit_rate_ppm=PPM // 16))
     packed = EntrySet(SECTION.epoch_rounds, [line.packed for line in lines]).packed
     ledger.fold(packed, {7: CERTIFICATE.id})

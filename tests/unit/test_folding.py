@@ -83,9 +83,9 @@ class Keeper:
 
 def verdicts(closed: Adopt) -> list[Signed[Verdict]]:
     return [
-        passed(judge, closed, next(work for work in closed.accepted if work.signer != judge.peer_id))
+        passed(judge, closed, next(work for work in closed.works if work.signer != judge.peer_id))
         for judge in (ME, OTHER)
-        if closed.accepted
+        if closed.works
     ]
 
 

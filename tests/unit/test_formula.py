@@ -65,13 +65,10 @@ def test_training_takes_six_operations_for_each_parameter_and_token() -> None:
     assert compute_flop(tokens=1000, parameters=10**9) == 6 * 10**12
 
 
-@given(st.integers(0, PPM), st.integers(0, 64), st.integers(1, 64), st.integers(0, PPM))
-def test_quality_is_the_kept_share_and_less_for_late_parts(
-    kept: int, inside: int, parts: int, late: int
-) -> None:
+@given(st.integers(0, PPM), st.integers(0, 64), st.integers(1, 64))
+def test_quality_is_the_kept_share_of_the_parts_that_it_is_in(kept: int, inside: int, parts: int) -> None:
     inside = min(inside, parts)
-    punctual = Fraction(1 if inside == parts else Fraction(late, PPM)) if inside else 0
-    assert quality_ppm(kept, inside, parts, late) == floor(kept * punctual)
+    assert quality_ppm(kept, inside, parts) == floor(kept * Fraction(inside, parts))
 
 
 @given(st.integers(1, 10**15), st.integers(1, 500), st.integers(0, PPM), st.data())

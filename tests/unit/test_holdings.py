@@ -21,7 +21,7 @@ HISTORY = history(40, PEOPLE)
 VERDICTS = [
     passed(judge, closed, work)
     for closed in HISTORY[1:]
-    for work in closed.accepted
+    for work in closed.works
     for judge in PEOPLE
     if judge.peer_id != work.signer
 ]

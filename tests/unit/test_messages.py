@@ -266,7 +266,7 @@ def _others() -> dict[str, Any]:
     others: dict[str, Any] = dict.fromkeys(("number", "since", "marks", "tokens"), 99)
     others |= {field: bytes(32) for field in ("parent", "branch", "state")}
     others |= {"founder": PEOPLE[3].peer_id, "members": (PEOPLE[3].peer_id,), "accepted": (), "results": ()}
-    others |= {"votes": (WHOLE,), "amendments": (bytes(32),)}
+    others |= {"votes": (WHOLE,), "amendments": (bytes(32),), "partial": (bytes(32),)}
     return others
 
 

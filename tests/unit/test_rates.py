@@ -46,6 +46,22 @@ def test_the_word_of_who_was_false_counts_for_nothing_any_more() -> None:
     assert rates.of("audit", "w") == 1 / 3
 
 
+def test_doubt_that_was_groundless_takes_nothing() -> None:
+    rates = Rates(BASE, "me")
+    for _ in range(100):
+        rates.passed("work", "w", "me")
+    rates.doubted("work", "w")
+    rates.passed("work", "w", "me")
+    rates.doubted("work", "w")
+    assert rates.of("work", "w") == 1.0
+    rates.cleared("work", "w")
+    assert rates.of("work", "w") == BASE
+    rates.doubted("work", "w")
+    rates.discredited("w")
+    rates.cleared("work", "w")
+    assert rates.of("work", "w") == 1.0, "it was false, and begins anew"
+
+
 def test_judges_are_soon_checked_less_than_workers() -> None:
     """They judge seldom, so that it would take hundreds of rounds otherwise."""
     rates = Rates(BASE, "me")

@@ -48,7 +48,7 @@ STRANGERS = people(12)[8:]
 def verdicts() -> list[Signed[Verdict]]:
     """Three of four members have judged others' work."""
     return [
-        passed(judge, closed, next(one for one in closed.accepted if one.signer == worker.peer_id))
+        passed(judge, closed, next(one for one in closed.works if one.signer == worker.peer_id))
         for judge, worker, closed in (
             (ME, WORKER, HISTORY[-1]),
             (WORKER, ME, HISTORY[-1]),
@@ -92,7 +92,7 @@ def test_an_outsider_comes_to_the_node_s_own_account(store: Store) -> None:
 
 def test_late_work_and_verdicts_on_verdicts_are_booked_as_a_node_books_them(store: Store) -> None:
     late = next_round(HISTORY[3].certificate.head, PEOPLE, late=[LATE])
-    work = next(one for one in late.accepted if one.signer == WORKER.peer_id)
+    work = next(one for one in late.works if one.signer == WORKER.peer_id)
     first = passed(OTHER, late, work)
     again = passed(
         ME, late, work, about="audit", target=first.id, worker=OTHER.peer_id, replayed=digest("again")
@@ -206,9 +206,9 @@ def a_page(*wires: bytes, **more: Any) -> bytes:
 @pytest.mark.parametrize(
     ("wire", "reason"),
     [
-        (a_page(forged(HISTORY[1].accepted[0])), "bad-signature"),
-        (a_page(sign(ME, bytes(32), HISTORY[1].accepted[0].body).wire), "bad-signature"),
-        (a_page(HISTORY[1].accepted[0].wire, HISTORY[1].accepted[0].wire), "bad-page"),
+        (a_page(forged(HISTORY[1].works[0])), "bad-signature"),
+        (a_page(sign(ME, bytes(32), HISTORY[1].works[0].body).wire), "bad-signature"),
+        (a_page(HISTORY[1].works[0].wire, HISTORY[1].works[0].wire), "bad-page"),
         (a_page(HISTORY[2].certificate.wire, HISTORY[1].certificate.wire), "bad-page"),
         (a_page(HISTORY[2].certificate.wire, next={"round": 1, "id": bytes(32)}), "bad-page"),
         (a_page(certified(PEOPLE[:1], HISTORY[2].certificate.head).wire), "bad-certificate"),
@@ -263,7 +263,7 @@ def test_records_that_no_certified_head_leads_to_earn_nothing() -> None:
     ],
 )
 def test_a_verdict_that_nodes_refuse_counts_for_nothing_here_either(changes: dict[str, Any]) -> None:
-    bad = passed(ME, HISTORY[-1], HISTORY[-1].accepted[-1], **changes)
+    bad = passed(ME, HISTORY[-1], HISTORY[-1].works[-1], **changes)
     seen = folded(shown_by([*ALL, bad]))
     assert seen.verdicts == []
     assert seen.entries.root == folded(shown_by(ALL)).entries.root
@@ -271,14 +271,14 @@ def test_a_verdict_that_nodes_refuse_counts_for_nothing_here_either(changes: dic
 
 def test_a_judge_that_contradicts_itself_is_out_although_no_member_shows_a_case() -> None:
     closed = HISTORY[-1]
-    work = next(one for one in closed.accepted if one.signer != OTHER.peer_id)
+    work = next(one for one in closed.works if one.signer != OTHER.peer_id)
     both = [passed(OTHER, closed, work), passed(OTHER, closed, work, outcome="fail")]
     assert folded(shown_by([*ALL, *both])).cases[OTHER.peer_id].charge == "equivocation"
 
 
 def test_a_majority_s_verdicts_put_a_cheat_out_although_no_member_shows_a_case() -> None:
     closed = HISTORY[-1]
-    work = next(one for one in closed.accepted if one.signer == WORKER.peer_id)
+    work = next(one for one in closed.works if one.signer == WORKER.peer_id)
     said = [passed(judge, closed, work, outcome="fail") for judge in (ME, OTHER, LATE)]
     seen = folded(shown_by([*ALL, *said]))
     assert seen.cases[WORKER.peer_id].charge == "work"

@@ -73,11 +73,13 @@ def member(peer: str = "worker", rounds: int = 100, audits: int = 12) -> list[Ev
         ("accepted", 50_000, 0),
         ("late", 0, 250_000),
         ("unsure", 0, 500_000),
+        ("refuted", 0, 4_000_000),
         ("upheld", 0, 20_000_000),
     ],
 )
 def test_what_one_piece_of_evidence_adds(term: Term, good: int, bad: int) -> None:
-    context: Context = "liveness" if term == "late" else "work"
+    contexts: dict[Term, Context] = {"late": "liveness", "refuted": "audit"}
+    context = contexts.get(term, "work")
     found = table(piece(term, context=context))
     assert found.pair("worker", context) == (good, bad)
     assert found.trust("worker", context) == (good + 400_000) * MICRO // (good + bad + 2_000_000)
@@ -154,10 +156,20 @@ def test_a_case_counts_once_and_is_never_too_late() -> None:
 
 
 def test_being_late_or_unclear_bans_nobody() -> None:
-    for term, context in (("late", "liveness"), ("unsure", "work")):
+    for term, context in (("late", "liveness"), ("unsure", "work"), ("refuted", "audit")):
         found = table(*[piece(term, number, context=context) for number in range(400)])  # type: ignore[arg-type]
         assert found.bans("worker") == (0, 0)
         assert found.trust("worker", "work") >= 100_000
+
+
+def test_as_many_verdicts_found_right_make_up_for_doubts_that_were_refuted() -> None:
+    found = table()
+    assert found.judges_well("worker"), "nobody knows anything"
+    for number in range(5):
+        found.add(piece("refuted", context="audit", about=number))
+        assert not found.judges_well("worker")
+        found.add(piece("passed", context="audit", about=number))
+        assert found.judges_well("worker")
 
 
 def test_evidence_counts_while_its_books_are_open() -> None:

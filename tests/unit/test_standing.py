@@ -107,7 +107,7 @@ def test_all_nodes_have_the_same_ledger(stores: list[Store]) -> None:
     for store, me in zip(stores, (ME, OTHER), strict=True):
         one = went_through(store, *HISTORY, me=me)
         for judge, closed in ((WORKER, HISTORY[-1]), (OTHER, HISTORY[-2])):
-            one.judged(passed(judge, closed, next(w for w in closed.accepted if w.signer == ME.peer_id)))
+            one.judged(passed(judge, closed, next(w for w in closed.works if w.signer == ME.peer_id)))
     assert root(stores[0]) == root(stores[1])
 
 
@@ -136,7 +136,7 @@ def test_who_fetched_a_state_says_how_many_rounds_it_lacks(store: Store) -> None
 def test_a_paid_audit_shows_up_with_its_record(store: Store) -> None:
     one = went_through(store, *HISTORY)
     closed = HISTORY[-1]
-    verdict = passed(ME, closed, next(work for work in closed.accepted if work.signer == WORKER.peer_id))
+    verdict = passed(ME, closed, next(work for work in closed.works if work.signer == WORKER.peer_id))
     before = one.rewards()
     one.judged(verdict)
     assert one.rewards().by_term["audit"] > before.by_term["audit"]
@@ -157,13 +157,13 @@ def test_a_paid_audit_shows_up_with_its_record(store: Store) -> None:
 def test_a_verdict_that_earns_nothing_is_left_out(store: Store, changes: dict[str, Any]) -> None:
     one = went_through(store, *HISTORY)
     before, closed = root(store), HISTORY[-1]
-    one.judged(passed(ME, closed, closed.accepted[-1], **changes))
+    one.judged(passed(ME, closed, closed.works[-1], **changes))
     assert root(store) == before
 
 
 def test_a_round_whose_records_do_not_fit_is_left_out_and_counted(store: Store) -> None:
     closed = HISTORY[1]
-    odd = Adopt(closed.certificate, closed.accepted, closed.plan, closed.results[1:])
+    odd = Adopt(closed.certificate, closed.works, closed.plan, closed.results[1:])
     assert went_through(store, HISTORY[0], odd).rewards().missing_rounds == 1
 
 
@@ -197,7 +197,7 @@ def test_a_case_on_the_round_in_progress_is_booked_when_that_closes(store: Store
     assert one.rewards().stake == 0
 
 
-def test_work_that_was_late_is_half_paid_and_its_record_is_kept(store: Store) -> None:
+def test_the_record_of_work_that_was_late_for_most_parts_is_kept(store: Store) -> None:
     late = next_round(HISTORY[3].certificate.head, PEOPLE, late=[LATE])
     went_through(store, *HISTORY[:4], late)
     assert late.plan is not None
@@ -224,7 +224,7 @@ def test_the_table_comes_back(store: Store) -> None:
         before.witness.adopted(effect, set())
         one.adopted(effect, before)
     verdict = passed(ME, HISTORY[-1], work_of(HISTORY[-1], WORKER))
-    before.witness.heard(verdict, {ME.peer_id: verdict})
+    before.witness.heard(verdict, {ME.peer_id: verdict}, HISTORY[-1].certificate.head.electors)
     _keep(store, verdict)
     after = fresh_core()
     standing(store).restore(after, [])
@@ -373,7 +373,7 @@ def test_what_a_left_branch_was_worth_is_in_nobodys_root(stores: list[Store]) ->
 
 
 def work_of(closed: Adopt, worker: Identity) -> Signed[Commitment]:
-    return next(work for work in closed.accepted if work.signer == worker.peer_id)
+    return next(work for work in closed.works if work.signer == worker.peer_id)
 
 
 def _keep(store: Store, verdict: Signed[Verdict]) -> None:

@@ -45,7 +45,7 @@ ME, WORKER, OTHER, LATE = PEOPLE
 HISTORY = history(4, PEOPLE)
 HISTORY.append(next_round(HISTORY[-1].certificate.head, PEOPLE, late=[LATE]))
 CLOSED = HISTORY[2]
-WORK = next(work for work in CLOSED.accepted if work.signer == WORKER.peer_id)
+WORK = next(work for work in CLOSED.works if work.signer == WORKER.peer_id)
 VERDICT = passed(ME, CLOSED, WORK)
 PAID = sign(LATE, SWARM, Entry(nonce=bytes(NONCE_BYTES)))
 SUMMED = sign(OTHER, SWARM, Summary(epoch=0, verdicts=3, folded=bytes(32), rows=()))
@@ -127,7 +127,7 @@ STATUS = Status(
 @pytest.mark.parametrize(
     ("record", "says", "ground", "booked"),
     [
-        (WORK.id, "the round took it in", "certified by", "work of 80 tokens, 100% of it in time"),
+        (WORK.id, "the round accepted it", "certified by", "work of 80 tokens, 100% of it in time"),
         (CLOSED.results[0].id, "reduced part", "certified by", "a reduction of"),
         (VERDICT.id, "pass: ", "a record of", "an audit of work of 80 tokens"),
         (CASE_SHOWN.id, "contradict each other", "signed by", "a proven fault"),
@@ -163,7 +163,7 @@ def test_work_that_was_late_says_so(dhtnode: Command, tmp_path: Path) -> None:
     plan = HISTORY[-1].plan
     assert plan is not None
     late = next(work for work in plan.commitments_N if work.signer == LATE.peer_id)
-    assert "a part of it came too late" in dhtnode("why --home home", late.id.hex()).out
+    assert "most parts of the round are without it" in dhtnode("why --home home", late.id.hex()).out
 
 
 @pytest.mark.parametrize("record", ["00000000", "nonsense", "%"])
@@ -188,7 +188,7 @@ def test_why_has_all_that_was_signed_and_all_that_was_taken_in(dhtnode: Command,
     found = json.loads(dhtnode("why --json --home home", reduction.id.hex()).out)
     assert found["body"]["part"] == reduction.body.part
     assert found["body"]["root"] == reduction.body.root.hex()
-    works = {work.id.hex() for work in CLOSED.accepted}
+    works = {work.id.hex() for work in CLOSED.works}
     assert works <= {ground["id"] for ground in found["rests_on"] if ground["here"]}
 
 

@@ -32,7 +32,7 @@ def watching(*adopted: Adopt) -> Witness:
 
 
 def work_of(worker: str, closed: Adopt) -> Signed[Commitment]:
-    return next(one for one in closed.accepted if one.signer == worker)
+    return next(one for one in closed.works if one.signer == worker)
 
 
 def test_rounds_that_took_work_in_are_seen() -> None:
@@ -54,7 +54,7 @@ def test_an_own_audit_counts_and_a_strangers_word_does_not() -> None:
         witness = watching(*HISTORY)
         before = witness.table.trust(WORKER.peer_id, "work")
         verdict = passed(judge, closed, work)
-        witness.heard(verdict, {judge.peer_id: verdict})
+        witness.heard(verdict, {judge.peer_id: verdict}, ids(PEOPLE))
         assert (witness.table.trust(WORKER.peer_id, "work") > before) == first_hand
 
 
@@ -66,7 +66,7 @@ def test_who_found_the_same_as_this_node_has_judged_well() -> None:
         witness, beside = watching(*HISTORY), {}
         for verdict in order:
             beside[verdict.signer] = verdict
-            witness.heard(verdict, beside)
+            witness.heard(verdict, beside, ids(PEOPLE))
         assert witness.table.trust(OTHER.peer_id, "audit") > NEWCOMER
 
 

@@ -139,6 +139,9 @@ class RoundSection(Section, frozen=True, kw_only=True):
     """Without a quorum for this long, a node may go on as a marked branch. A guess."""
 
 
+Probation = Annotated[int, msgspec.Meta(ge=1, le=1000)]
+
+
 class AuditSection(Section, frozen=True, kw_only=True):
     """How others' work is checked by doing it again."""
 
@@ -150,6 +153,18 @@ class AuditSection(Section, frozen=True, kw_only=True):
     """Inner steps between two committed boundaries of a local run: what a juror has to do again in a
     dispute. 0, or as many as a round has: the whole run. A boundary costs as much as 0.13 to 0.17 inner
     steps of batch 8 x 64 tokens (measured, docs/validation.md): with 16, 1 % of training."""
+    work_probation: Probation = 3
+    """Audits of its work that a newcomer has to come through before it is audited less. A guess. The ledger
+    expects audits by it as well."""
+    part_probation: Probation = 3
+    """The same of parts that it has reduced. A guess."""
+    verdict_probation: Probation = 1
+    """The same of its verdicts. One costs a whole replay to check, as work does, but a member gives one in
+    sixteen rounds: with 3, its first hundred would be checked at a newcomer's rate. And one that is false
+    needs friends to do harm. A guess."""
+    part_factor: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
+    """How much more often parts are reduced again than work is replayed: that costs a chunk or two, not a
+    local run. A guess."""
 
 
 class NetworkSection(Section, frozen=True, kw_only=True):

@@ -9,7 +9,6 @@ from dhtnode.reputation import ReputationSection
 from dhtnode.reward import PPM
 from rewards.formula import raised, reputation_ppm
 from rewards.stake import Stake
-from validation.rates import PROBATION
 
 Term = Literal["compute", "data", "audit", "reduction"]
 TERMS: tuple[Term, ...] = ("compute", "data", "audit", "reduction")
@@ -96,8 +95,6 @@ class Account:
     """Tokens of audits that were paid."""
     lost: set[bytes] = field(default_factory=set)
     """Newcomers on probation that were found false while it answered for them."""
-    probation_ppm: int = PPM
-    """Share of its rounds that are audited while it is new; follows from `passed`."""
 
     def appear(self, round_no: int, window: int) -> None:
         """It took part in a round."""
@@ -110,7 +107,6 @@ class Account:
         self.rounds += 1
         if audited:
             self.passed += 1
-            self.probation_ppm = probation_ppm(self.passed)
         standing = raised(self.standing, audited, cap, reputation)
         if standing != self.standing:
             self.standing = standing
@@ -140,9 +136,9 @@ class Account:
         return Balance(self.key, vested, at_stake, *lost, tuple(self.by_term))
 
 
-def probation_ppm(passed: int) -> int:
+def probation_ppm(passed: int, probation: int) -> int:
     """Share of its rounds in which a member is audited that has come through so many audits.
 
     As `validation.rates` has it for a node that has done all of them itself: the same for everybody.
     """
-    return min(PPM, PROBATION["work"] * PPM // (1 + passed))
+    return min(PPM, probation * PPM // (1 + passed))

@@ -15,10 +15,10 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from dhtnode.manifest import Terms
+from dhtnode.manifest import AuditSection, Terms
 from dhtnode.reputation import ReputationSection
 from dhtnode.reward import PPM, RewardSection
-from rewards.accounts import TERMS, Account, Balance, Change
+from rewards.accounts import TERMS, Account, Balance, Change, probation_ppm
 from rewards.data import NO_DATA, Registry
 from rewards.entries import ANY_HEAD, Kind, fields
 from rewards.formula import (
@@ -51,6 +51,8 @@ class Rules:
     audit_rate_ppm: int
     registry: Registry = NO_DATA
     """Who owns which data."""
+    work_probation: int = AuditSection().work_probation
+    """Audits until a member is audited less."""
     reputation: ReputationSection = field(default_factory=ReputationSection)
     """What standing is made of, and how many rounds of its own a newcomer is on probation."""
     later: tuple[tuple[int, Rules], ...] = ()
@@ -64,7 +66,7 @@ class Rules:
 def rules_of(terms: Terms, parameters: int, registry: Registry = NO_DATA) -> Rules:
     """The rules of a swarm; `parameters` of its model."""
     rate_ppm = round(terms.audit.rate * PPM)
-    return Rules(terms.reward, parameters, rate_ppm, registry, terms.reputation)
+    return Rules(terms.reward, parameters, rate_ppm, registry, terms.audit.work_probation, terms.reputation)
 
 
 def rules_in_force(
@@ -251,8 +253,9 @@ class _Round:
         self._shared = True
         if len(self._work) < 2:
             return
-        least = self._rules.audit_rate_ppm
-        drawn = [tokens * max(least, account.probation_ppm) for account, tokens in self._work]
+        least, probation = self._rules.audit_rate_ppm, self._rules.work_probation
+        rates = [max(least, probation_ppm(account.passed, probation)) for account, _ in self._work]
+        drawn = [tokens * rate for (_, tokens), rate in zip(self._work, rates, strict=True)]
         total, others = sum(drawn), len(drawn) - 1
         for (account, _), own in zip(self._work, drawn, strict=True):
             account.expect((total - own) // others, self._epoch)

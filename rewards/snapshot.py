@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from dhtnode.digest import digest
-from rewards.accounts import Account, probation_ppm
+from rewards.accounts import Account
 from rewards.formula import reputation_ppm
 from rewards.ledger import Ledger, Rules
 from rewards.stake import Stake
@@ -104,7 +104,6 @@ def _account(saved: SavedAccount, rules: Rules) -> Account:
         audited=int.from_bytes(saved.audited, "big"),
         lost=set(saved.lost),
         reputation=reputation_ppm(saved.standing, rules.reputation),
-        probation_ppm=probation_ppm(saved.passed),
     )
 
 

@@ -96,7 +96,7 @@ class Validator:
         terms = member.context.terms
         self.holdings = Holdings(terms.reputation.open_rounds)
         """What has been taken in, as neighbours compare it."""
-        self.rates = Rates(terms.audit.rate, member.context.identity.peer_id)
+        self.rates = Rates(terms.audit, member.context.identity.peer_id)
         self.duties = Duties(self.rates)
         self.witness = witness
         self.doubts = Doubts(witness.judges_well)
@@ -148,7 +148,7 @@ class Validator:
     def _settle(self) -> None:
         """Judge by the terms in force."""
         terms = self.member.context.terms
-        self.rates.settle(terms.audit.rate)
+        self.rates.settle(terms.audit)
         self.witness.table.settle(terms.reputation)
 
     def on(self, event: NodeEvent, now_s: float) -> list[NodeEffect]:

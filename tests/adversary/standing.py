@@ -15,17 +15,18 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dhtnode.digest import digest
+from dhtnode.manifest import AuditSection
 from dhtnode.reputation import ReputationSection
 from training.messages import WHOLE
 from validation.doubts import MOST_HEEDED
 from validation.evidence import Context, Evidence, Term
 from validation.halflife import MICRO
 from validation.messages import Outcome, Subject
-from validation.rates import PROBATION, Rates
+from validation.rates import Rates
 from validation.reputation import Reputation
 from validation.voting import proposed
 
-BASE = 1 / 16
+AUDITS = AuditSection()
 """The manifest's `audit.rate`, by default."""
 Judged = Literal["work", "audit"]
 """What members say something about here; nobody reduces."""
@@ -78,7 +79,7 @@ class GullibleRates(Rates):
 
     def of(self, about: Subject, peer: str) -> float:
         passed = self._passed.get((about, peer), Counter()).total()
-        return max(self.least(about), PROBATION[about] / max(PROBATION[about], 1 + passed))
+        return max(self.least(about), self._probation(about) / max(self._probation(about), 1 + passed))
 
 
 class ForgivingRates(Rates):
@@ -128,7 +129,7 @@ class Village:
         self.false_taken: dict[str, float] = dict.fromkeys(self.players, 0.0)
         """The same of rounds in which the work was false."""
         self.tables = {name: care.table(self.section) for name in list(self.players)[:tables]}
-        self.rates = {name: care.rates(BASE, name) for name in self.tables}
+        self.rates = {name: care.rates(AUDITS, name) for name in self.tables}
         self._looks_again = care.looks_again
         self._chance = random.Random(seed)  # noqa: S311
         self.looks = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dhtnode.digest import digest
 from dhtnode.identity import Identity
+from dhtnode.manifest import AuditSection
 from tests.unit.parties import CHUNKS, SWARM, certified, commit, head_of, people, person
 from tests.unit.test_cases import verdict
 from training.chain import Certificate
@@ -24,7 +25,7 @@ class Played:
     """Rounds that close one after the other, with nobody's verdicts but those that a test adds."""
 
     def __init__(self, device: str = "cpu/unit") -> None:
-        self.docket, self.duties = Docket(), Duties(Rates(RATE, person(9).peer_id))
+        self.docket, self.duties = Docket(), Duties(Rates(AuditSection(rate=RATE), person(9).peer_id))
         self.before: Head = head_of(PEOPLE)
         self.device = device
         self.trials: list[list[Trial]] = []

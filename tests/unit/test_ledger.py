@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dhtnode.amendments import Amendment, Setting
+from dhtnode.manifest import AuditSection
 from dhtnode.records import sign
 from dhtnode.reputation import ReputationSection, TermSection
 from dhtnode.reward import PPM
@@ -241,11 +242,11 @@ def test_reducing_a_gigabyte_is_a_credit_times_the_factors() -> None:
 
 
 def test_audits_are_expected_at_the_rate_at_which_nodes_draw_them() -> None:
-    rates = Rates(0.0, "me")
+    rates = Rates(AuditSection(rate=0.0), "me")
     for passed in range(60):
-        assert abs(probation_ppm(passed) / PPM - rates.of("work", "worker")) < 1 / PPM
+        assert abs(probation_ppm(passed, 3) / PPM - rates.of("work", "worker")) < 1 / PPM
         rates.passed("work", "worker", "me")
-    assert [probation_ppm(passed) for passed in (0, 2, 3, 59)] == [PPM, PPM, 750_000, 50_000]
+    assert [probation_ppm(passed, 3) for passed in (0, 2, 3, 59)] == [PPM, PPM, 750_000, 50_000]
 
 
 def test_audits_beyond_twice_the_draw_are_not_paid() -> None:

@@ -1,21 +1,26 @@
 """The real node with an attack in it: cheat.py ATTACK run SWARM.TOML ...
 
-It works as the attack does, see `attacks.py`, or reduces falsely, or judges as a dishonest judge
-does, or says or sends something else (`twists.py`), or spoils the ledger (`spoilers.py`). Everything else
-it does as an honest node does.
+It works as the attack does, see `attacks.py`, or reduces falsely, or judges as a
+dishonest judge does, or says or sends something else (`twists.py`), or bytes that no honest node sends
+(`offences.py`), or spoils the ledger (`spoilers.py`), or its clock is wrong (`clocks.py`). Everything else it
+does as an honest node does.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 
 from dhtnode.app.effects import Performer
 from dhtnode.cli import main
 from dhtnode.manifest import Manifest
 from tests.adversary.attacks import ATTACKS, WORK_ATTACKS
+from tests.adversary.clocks import CLOCKS
 from tests.adversary.crooked import CrookedTrainer
 from tests.adversary.judges import JUDGES
+from tests.adversary.mole import offend
+from tests.adversary.offences import OFFENCES
 from tests.adversary.reducers import miscounted
 from tests.adversary.spoilers import SPOILERS
 from tests.adversary.twists import TWISTS
@@ -71,6 +76,12 @@ def perform_falsely(name: str) -> None:
     Performer.perform = perform  # type: ignore[method-assign]
 
 
+def keep_time_falsely(name: str) -> None:
+    """For all that reads a clock; timers of the event loop stay as they are."""
+    true, rate = time.monotonic, CLOCKS[name]
+    time.monotonic = lambda: rate * true()
+
+
 attack = sys.argv.pop(1)
 if attack in ATTACKS | WORK_ATTACKS:
     train_falsely(attack)
@@ -80,9 +91,14 @@ elif attack in TWISTS:
     perform_falsely(attack)
 elif attack in SPOILERS:
     SPOILERS[attack]()
+elif attack in CLOCKS:
+    keep_time_falsely(attack)
+elif attack in OFFENCES or attack == "mole":
+    offend(attack)
 elif attack == "false-reducer":
     reduce_falsely()
 else:
-    known = (*ATTACKS, *WORK_ATTACKS, *JUDGES, *TWISTS, *SPOILERS, "false-reducer")
+    kinds = (ATTACKS, WORK_ATTACKS, JUDGES, TWISTS, SPOILERS, CLOCKS, OFFENCES)
+    known = [name for kind in kinds for name in kind] + ["mole", "false-reducer"]
     sys.exit(f"no attack {attack}: {', '.join(known)}")
 main()

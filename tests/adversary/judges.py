@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from dhtnode.digest import digest
 from training.events import Adopt
-from training.messages import Commitment
+from training.messages import Commitment, Result
 from validation.auditor import Auditor
 from validation.cases import is_able
 from validation.dispute import accusation
@@ -79,13 +79,16 @@ def lazy_auditor(auditor: Auditor) -> None:
 
 
 def echo(auditor: Auditor) -> None:
-    """Says of false work what others have said of it, without doing any of it again."""
+    """Says of work what somebody has said against it, and nothing before; it does none of it again."""
     honest = auditor._look
 
     def look(trial: Trial) -> list[NodeEffect]:
+        if isinstance(trial.target.body, Result):
+            return honest(trial)
         named = accusation(trial, auditor._in_force.at(trial.target.body.round))
         if named is None or named.body.segment is None:
-            return honest(trial)
+            auditor._roles.pop(trial.target.id, None)  # so that it is asked again
+            return []
         place = (trial.target.id, named.body.segment)
         auditor._ends[place] = digest("made up", trial.target.id)
         said = auditor._say(trial, "fail", segment=named.body.segment)

@@ -13,7 +13,7 @@ import msgspec
 from dhtnode.records import sign
 from training.events import Publish, SendPart
 from training.gathering import RoundContext
-from training.messages import Commitment
+from training.messages import Commitment, Promise, Proposal
 from validation.events import NodeEffect
 
 Twist = Callable[[RoundContext, NodeEffect], list[NodeEffect]]
@@ -33,4 +33,24 @@ def selective_sender(context: RoundContext, effect: NodeEffect) -> list[NodeEffe
     return [] if isinstance(effect, SendPart) and effect.part % 4 else [effect]
 
 
-TWISTS: dict[str, Twist] = {"equivocator": equivocator, "selective-sender": selective_sender}
+def false_promiser(context: RoundContext, effect: NodeEffect) -> list[NodeEffect]:
+    """Gossips no proposal, so that others must lead, and tells them of its vote for what nobody has proposed.
+
+    Believed, it would bind each new leader to a value that nobody has. In one half of the rounds it says that
+    it voted in the view before, as it may have; in the others, in the view that only begins.
+    """
+    said = effect.record.body if isinstance(effect, Publish) else None
+    if isinstance(said, Proposal):
+        return []
+    if not isinstance(said, Promise):
+        return [effect]
+    view = said.view - (said.base[0] % 2)
+    other = msgspec.structs.replace(said, voted_view=view, voted=b"\xff" * 32)
+    return [Publish(sign(context.identity, context.swarm_id, other))]
+
+
+TWISTS: dict[str, Twist] = {
+    "equivocator": equivocator,
+    "selective-sender": selective_sender,
+    "false-promiser": false_promiser,
+}

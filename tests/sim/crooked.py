@@ -6,11 +6,33 @@ import torch
 
 from dhtnode.digest import digest
 from tests.adversary.attacks import ATTACKS, WORK_ATTACKS
+from tests.adversary.clocks import CLOCKS
+from tests.adversary.judges import JUDGES, corrupt
+from tests.adversary.offences import OFFENCES, offence
+from tests.adversary.reducers import miscounted
 from tests.adversary.twists import TWISTS
 from tests.sim.model import step
 from tests.sim.shell import Node
+from training.events import Publish
 from training.tasks import Batch
 from validation.events import NodeEffect
+
+
+def attack(node: Node, name: str) -> None:
+    """From now on a node is an attacker, as `cheat.py NAME` is among real nodes."""
+    if name in ATTACKS | WORK_ATTACKS:
+        work_falsely(node, name)
+    elif name in JUDGES:
+        corrupt(node.validator, name)
+    elif name in TWISTS:
+        twist(node, name)
+    elif name in CLOCKS:
+        node.run_clock(CLOCKS[name])
+    elif name in OFFENCES or name == "mole":
+        node.offence = lambda round_no: offence(name, round_no)
+    else:
+        assert name == "false-reducer", f"no attack {name}"
+        node.miscount = miscounted
 
 
 def batch_of(peer: str, number: int) -> Batch:
@@ -43,6 +65,8 @@ def twist(node: Node, name: str) -> None:
 
     def instead(effect: NodeEffect) -> list[NodeEffect]:
         assert node.validator is not None
+        if isinstance(effect, Publish):
+            node.world.witness.said(effect.record)  # it gossips something else, but who asks is given this
         return TWISTS[name](node.validator.member.context, effect)
 
     node.twist = instead

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from dhtnode.errors import RemoteProtocolError
 from rewards.rounds import open_answer, question_for
 from tests.sim.model import SWARM
 from training.sync import Held
@@ -67,10 +68,17 @@ class Filling:
             return
 
         def ask() -> None:
-            assert other.validator is not None
-            answer = other.validator.on_question(question, self._node.peer_id, other.stored)
+            answer = other.show_evidence(question, self._node)
+            assert answer is not None, "an honest question"
             self.bytes += len(question) + len(answer)
-            self._take(asking.on_answer(answer), other)
+            try:
+                pieces = asking.on_answer(answer)
+            except RemoteProtocolError as error:
+                self._node.world.blame(self._node, error.peer, error.reason, error.detail)
+                asking.give_up()
+                self._asked.discard(other.peer_id)
+                return
+            self._take(pieces, other)
             self._pull(asking, other)
 
         self._over_stream(other, ask, asking.give_up)

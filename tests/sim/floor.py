@@ -62,7 +62,7 @@ class Floor:
             self._node.floor.take(record)  # that of its life by then
 
         for wire in other.floor.assembly.records(other.floor._head).values():
-            world.send(other, self._node, partial(arrive, world.opened(wire)))
+            world.send(other, self._node, partial(arrive, world.opened(wire, other)))
 
     def fetch(self, head: Head) -> None:
         """Get what a head names from whoever has it."""

@@ -7,16 +7,19 @@ written after its state and after its adoption. A crash may fall between any two
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.identity import Identity
+from dhtnode.quota import Quota
 from dhtnode.records import Body, Signed, sign
 from dhtnode.store import Store
 from rewards.governance import GOVERNANCE
+from tests.adversary.offences import Offence
 from tests.sim.filling import Filling
 from tests.sim.floor import Floor
 from tests.sim.judging import Judging, Opened
@@ -24,7 +27,7 @@ from tests.sim.model import SHAPE, SIZES, SWARM, WIRE, boundary_digest, update_o
 from training import codec, outer
 from training.chain import Certificate, found
 from training.codec import Vector
-from training.contribution import Contribution, check_part, result_root
+from training.contribution import Contribution, check_part, check_result, result_root
 from training.events import (
     Adopt,
     Applied,
@@ -171,6 +174,8 @@ class Node:
         """The local states of its own run from a state on, of so many steps as it says."""
         self.miscount: Callable[[list[bytes]], list[bytes]] = lambda chunks: chunks
         """What it announces instead of what it has reduced."""
+        self.offence: Callable[[int], Offence] = lambda round_no: Offence()
+        """What it does with bytes in a round."""
         self.device = "cpu/simulated"
         self.drift: Callable[[Vector], Vector] = lambda update: update
         """What its device makes of the same work."""
@@ -178,8 +183,6 @@ class Node:
         """Distance, in ppm, at which work on another device passes here."""
         self.deaf = False
         """Whether no amendment or ballot reaches it by itself."""
-        self.serves = True
-        """Whether others get the results that it announces."""
         self.pays = True
         """Whether it finds its proof of work."""
         self.opens = True
@@ -197,6 +200,9 @@ class Node:
         self.states: dict[bytes, State] = {}
         self._applied: dict[bytes, State] = {}
         self.results: dict[bytes, list[bytes]] = {}
+        self._announced: dict[bytes, list[bytes]] = {}
+        """What others get of own results, by root: something else, where there is an offence in it."""
+        self._quota = Quota()
         self._plans: dict[bytes, Plan] = {}
         self._parts: dict[tuple[bytes, int, str], list[bytes]] = {}
         self._early_parts: list[tuple[Plan, int, Node, Contribution, Callable[[], None]]] = []
@@ -231,6 +237,11 @@ class Node:
         return self.world.now_s * self._clock_rate + self._clock_offset_s
 
     # Life
+
+    def run_clock(self, rate: float) -> None:
+        """From now on its clock counts so many seconds in a true one."""
+        self._clock_offset_s = self.now_s - self.world.now_s * rate
+        self._clock_rate = rate
 
     def start(self, founder: bool = False) -> None:
         """Start the process, on what the disk holds. A machine's clock begins anywhere."""
@@ -365,6 +376,22 @@ class Node:
 
     # Records and heads
 
+    def hear(self, wire: bytes, source: Node) -> None:
+        """Bytes that somebody has gossiped."""
+        if not self._quota.admit(source.peer_id, self.now_s):
+            self.world.blame(self, source.peer_id, "flood", "")
+            return
+        with self._blaming():
+            self.on(RecordArrived(self.world.opened(wire, source), source.peer_id))
+
+    @contextmanager
+    def _blaming(self) -> Iterator[None]:
+        """Who sends what no node sends is blamed, and no more of it is looked at."""
+        try:
+            yield
+        except RemoteProtocolError as error:
+            self.world.blame(self, error.peer, error.reason, error.detail)
+
     def _sync(self) -> None:
         others = [node for node in self.world.nodes if node is not self and node.up]
         if others:
@@ -384,18 +411,28 @@ class Node:
         self.on(Heard(asker.peer_id))
         if self.validator is None:
             return
-        reply, effects = self.validator.on_sync_request(request, asker.peer_id, self.now_s)
-        self.do(effects)
-        self.world.send(self, asker, lambda: asker._take_reply(reply, self))
+        with self._blaming():
+            reply, effects = self.validator.on_sync_request(request, asker.peer_id, self.now_s)
+            self.do(effects)
+            self.world.send(self, asker, lambda: asker.take_reply(reply, self))
 
-    def _take_reply(self, wire: bytes, other: Node) -> None:
-        reply = open_sync_reply(wire, other.peer_id)
-        self.on(Heard(other.peer_id))
-        for record in reply.records:
-            self.on(RecordArrived(self.world.opened(record), other.peer_id))
-        if reply.certificate is not None:
-            self.on(HeadOffered(self.world.certificate(reply.certificate, other)))
-        self.filling.fill(other, Held(reply.since, reply.root))
+    def take_reply(self, wire: bytes, other: Node) -> None:
+        """What a neighbour has answered."""
+        with self._blaming():
+            reply = open_sync_reply(wire, other.peer_id)
+            self.on(Heard(other.peer_id))
+            for record in reply.records:
+                self.on(RecordArrived(self.world.opened(record, other), other.peer_id))
+            if reply.certificate is not None:
+                self.on(HeadOffered(self.world.certificate(reply.certificate, other)))
+            self.filling.fill(other, Held(reply.since, reply.root))
+
+    def show_evidence(self, question: bytes, asker: Node) -> bytes | None:
+        """What a neighbour is answered that compares sets with this node; None to what is no question."""
+        assert self.validator is not None
+        with self._blaming():
+            return self.validator.on_question(question, asker.peer_id, self.stored)
+        return None
 
     # Effects
 
@@ -418,7 +455,7 @@ class Node:
             case Reduce(plan, part, included):
                 self.later(0.01, lambda: self._reduce(plan, part, included))
             case FetchResult(plan, result, sources):
-                self._fetch_result(plan.base, result, [self.world.by_id(peer) for peer in sources])
+                self._fetch_result(plan, result, [self.world.by_id(peer) for peer in sources])
             case Apply(plan, results):
                 self.later(0.01, lambda: self._apply(plan, results))
             case FetchState(certificate):
@@ -490,10 +527,10 @@ class Node:
             seals = seal_all(self.peer_id, base, passed)
             self.disk.work[base], self.disk.seals[base] = contribution, seals
             units = steps * terms.inner.batch_size
-            work = Work(
-                *(steps, units, units, contribution.root, 1_000_000, self.bandwidth), segments_root(seals)
-            )
-            self.on(Trained(base, work))
+            offence = self.offence(head.number)
+            root = offence.ships(contribution, base).root
+            work = Work(*(steps, units, units, root, 1_000_000, self.bandwidth), segments_root(seals))
+            self.on(Trained(base, offence.claims(work)))
 
         self.later(steps * self.step_s, done)
 
@@ -504,9 +541,10 @@ class Node:
             self.take_part(*part)
 
     def _send_part(self, plan: Plan, part: int, to: Node) -> None:
-        contribution = self.disk.work.get(plan.base)
-        if contribution is None:
+        own = self.disk.work.get(plan.base)
+        if own is None:
             return
+        contribution = self.offence(plan.round).ships(own, plan.base)
 
         def failed() -> None:
             self.later(IO_TIMEOUT_S, lambda: self.on(SendFailed(plan.base, plan.roster, part, to.peer_id)))
@@ -554,12 +592,13 @@ class Node:
             self.disk.parts[(plan.roster, part, commitment.signer)] = dict(zip(owned, chunks, strict=True))
         reduced = reduce_part(senders, [SIZES[index] for index in owned], WIRE, self.world.terms.reduce)
         reduced = self.miscount(reduced)
-        root = result_root(reduced)
-        self.results[root] = reduced
+        announced = self.offence(plan.round).announces(reduced)
+        root = result_root(announced)
+        self.results[root], self._announced[root] = reduced, announced
         self.on(Reduced(plan.base, plan.roster, part, included, root))
 
-    def _fetch_result(self, base: bytes, result: Signed[Result], sources: list[Node]) -> None:
-        root = result.body.root
+    def _fetch_result(self, plan: Plan, result: Signed[Result], sources: list[Node]) -> None:
+        base, root = plan.base, result.body.root
         if root in self.results:
             self.later(0.0, lambda: self.on(ResultFetched(base, result.id)))
             return
@@ -569,11 +608,23 @@ class Node:
         source, rest = sources[0], sources[1:]
 
         def arrive() -> None:
-            if self.world.reachable(self, source) and source.serves and root in source.results:
-                self.results[root] = source.results[root]
-                self.on(ResultFetched(base, result.id))
-            else:
-                self._fetch_result(base, result, rest)
+            if not (
+                self.world.reachable(self, source)
+                and source.offence(plan.round).serves
+                and root in source.results
+            ):
+                self._fetch_result(plan, result, rest)
+                return
+            chunks = source._announced.get(root, source.results[root])
+            sizes = [SIZES[index] for index in plan.ranges_N[result.body.part]]
+            try:
+                check_result(result.signer, root, chunks, sizes, WIRE)
+            except RemoteProtocolError as error:
+                self.world.blame(self, error.peer, error.reason, error.detail)
+                self.on(ResultMissing(base, result.id))
+                return
+            self.results[root] = chunks
+            self.on(ResultFetched(base, result.id))
 
         delay_s = self.world.delay() * 2 if self.world.reachable(self, source) else IO_TIMEOUT_S / 4
         self.later(delay_s, arrive)

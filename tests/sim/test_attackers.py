@@ -9,7 +9,8 @@ import pytest
 from dhtnode.digest import digest
 from dhtnode.errors import RemoteProtocolError
 from dhtnode.records import open_record, sign
-from tests.sim.crooked import twist, work_falsely
+from tests.adversary.clocks import CLOCKS
+from tests.sim.crooked import attack, twist, work_falsely
 from tests.sim.seeds import seeds
 from tests.sim.shell import Node
 from tests.sim.world import World
@@ -76,6 +77,17 @@ def test_who_sends_its_work_to_few_is_credited_for_little(seed: int) -> None:
             assert liar.peer_id not in accepted
             assert len(accepted) >= len(honest) - 1
     assert not world.witness.cases, "a bad line looks just like that"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", ["false-promiser", *CLOCKS])
+def test_who_breaks_no_rule_that_can_be_proven_stops_nobody(name: str, seed: int) -> None:
+    """A bad line or machine looks just like most of them, so nobody is out."""
+    world, liar, honest = swarm(seed)
+    attack(liar, name)
+    finish(world, honest)
+    assert not world.witness.cases
+    assert set(world.witness.blames) <= {(liar.peer_id, "bad-promise")}
 
 
 def said_without(seed: int, honest: bool) -> tuple[World, list[bytes]]:

@@ -11,6 +11,7 @@ import pytest
 
 from dhtnode.digest import digest
 from dhtnode.records import Body, Signed, sign
+from tests.sim.crooked import attack
 from tests.sim.model import SHAPE, SWARM, WIRE
 from tests.sim.seeds import seeds
 from tests.sim.shell import Node
@@ -227,7 +228,7 @@ def test_two_results_for_one_part(seed: int) -> None:
 def test_a_result_that_nobody_gets(seed: int, nodes: int) -> None:
     """It alone can vote for it, and its vote must not bind those who lead after it."""
     world, liar, honest = swarm(seed, nodes)
-    liar.serves = False
+    attack(liar, "no-result")
     finish(world, honest)
     assert not reasons(world)
 

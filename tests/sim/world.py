@@ -214,20 +214,27 @@ class World:
                 )
 
     def broadcast(self, source: Node, wire: bytes, to: Iterable[Node] | None = None) -> None:
-        """Gossip a record to all, or to some."""
-        event = RecordArrived(self.opened(wire), source.peer_id)
+        """Gossip bytes to all, or to some."""
         for node in self.nodes if to is None else to:
             if node is not source:
-                self.send(source, node, partial(node.on, event))
+                self.send(source, node, partial(node.hear, wire, source))
 
-    def opened(self, wire: bytes) -> Signed[Body]:
-        """Verified once for all nodes: the check itself is tested elsewhere."""
+    def opened(self, wire: bytes, sender: Node) -> Signed[Body]:
+        """A record, checked once for all nodes.
+
+        Raises:
+            RemoteProtocolError: as `open_record`.
+        """
         if wire not in self._opened:
-            self._opened[wire] = open_record(wire, SWARM, {**SPOKEN, **GOVERNANCE})
+            self._opened[wire] = open_record(wire, SWARM, {**SPOKEN, **GOVERNANCE}, sender.peer_id)
         return self._opened[wire]
 
     def certificate(self, wire: bytes, sender: Node) -> Certificate:
-        """The same for a certificate."""
+        """The same for a certificate.
+
+        Raises:
+            RemoteProtocolError: as `open_certificate`.
+        """
         if wire not in self._certificates:
             self._certificates[wire] = open_certificate(wire, SWARM, sender.peer_id)
         return self._certificates[wire]

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
+
+import psutil
+import pytest
 
 from dhtnode.errors import Exit
 from dhtnode.home import Home
 from dhtnode.store import Store
 from tests.adversary.attacks import ATTACKS
+from tests.adversary.clocks import CLOCKS
 from tests.swarm.conftest import MakeSwarm
 from tests.swarm.harness import Swarm
 from tests.swarm.test_judging import cheating
-from tests.swarm.test_votes import PROBATION, start_until_all_have_votes
+from tests.swarm.test_votes import start_until_all_have_votes
 from validation.cases import CASE, Case, open_case
 
 HONEST = "abc"
-JUDGE = "false-acquitter"
+PROBATION = 15
+"""Rounds. All attackers are there before that: who repeats accusations would count among those who put out
+the accused, and fewer would look for themselves."""
+JUDGES = ["false-acquitter", "echo"]
 WORK = [*(ATTACKS.keys() - {"sign-flip"}), "dropped-samples", "copycat"]
 """Sign flip, label flip and fewer steps are in `test_judging`."""
 CHARGES = (
-    {JUDGE: {"acquittal", "audit"}}
+    {"false-acquitter": {"acquittal", "audit"}, "echo": {"accusation", "audit"}}
     | {attack: {"work"} for attack in WORK}
-    | {"equivocator": {"equivocation"}}
+    | {"equivocator": {"equivocation"}, "segment-accuser": {"accusation"}}
 )
-"""What they are out for. Who calls sound what it has not seen is guilty of either."""
+"""What they are out for. Who calls sound, or false, what it has not seen is guilty of either."""
 
 
 def start(swarm: Swarm, kinds: Iterable[str]) -> dict[str, str]:
@@ -40,18 +48,19 @@ def cases(swarm: Swarm, name: str) -> list[Case]:
 
 
 def test_three_with_votes_put_out_many(make_swarm: MakeSwarm) -> None:
-    """The judge comes first: it needs somebody to acquit. Who sends to some only is not out."""
+    """Two judges come first: they need somebody to acquit, and an accusation to repeat. Who sends to some
+    only is not out."""
     swarm = make_swarm(
         {"audit.segment": 2, "reputation.probation_rounds": PROBATION}, min_peers=len(HONEST), inner_steps="5"
     )
     start_until_all_have_votes(swarm, HONEST)
-    peers = start(swarm, [JUDGE])
+    peers = start(swarm, JUDGES)
     swarm.until_each(
         HONEST,
-        "has the judge in its roster",
-        lambda name: (status := swarm.status(name)) and peers[JUDGE] in status.round.roster,
+        "has the judges in its roster",
+        lambda name: (status := swarm.status(name)) and set(peers.values()) <= set(status.round.roster),
     )
-    peers |= start(swarm, [kind for kind in CHARGES if kind != JUDGE])
+    peers |= start(swarm, [kind for kind in CHARGES if kind not in JUDGES])
 
     def is_out(kind: str) -> bool:
         statuses = [swarm.status(name) for name in HONEST]
@@ -76,3 +85,38 @@ def test_three_with_votes_put_out_many(make_swarm: MakeSwarm) -> None:
     assert swarm.receipts("selective") == []
     assert all(swarm.receipts(name)[-1] > begin for name in HONEST)
     assert set(swarm.reachable("a").audits.excluded) == set(peers.values()), "a bad line looks just like that"
+
+
+SKIPPED = 3
+"""Audits that each honest node has seen the idle one draw and not do."""
+
+
+def test_who_audits_nothing_is_seen_and_clocks_at_other_speeds_stop_nobody(make_swarm: MakeSwarm) -> None:
+    """Any machine may be slow, or too busy to audit: nobody is out for that."""
+    swarm = make_swarm({"audit.rate": 0.5}, min_peers=6, inner_steps="5")
+    for name in HONEST:
+        swarm.start(name)
+    peers = start(swarm, ["idle-auditor", *CLOCKS])
+    idle = peers["idle-auditor"]
+    swarm.until_members(*HONEST, *peers)
+    swarm.until_each(
+        HONEST,
+        "sees who audits nothing",
+        lambda name: swarm.reachable(name).audits.skipped.get(idle, 0) >= SKIPPED,
+    )
+    swarm.go_on(*HONEST, *peers)
+    for name in HONEST:
+        status = swarm.reachable(name)
+        assert not status.audits.excluded
+        assert not status.rejected_by_peer
+        skipped = status.audits.skipped
+        assert skipped[idle] > sum(skipped.values()) / 2
+    for kind, rate in CLOCKS.items():
+        assert swarm.receipts(kind), "its work is in time"
+        assert swarm.reachable(kind).uptime_s == pytest.approx(rate * age_s(swarm, kind), rel=0.3)
+    swarm.assert_identical()
+
+
+def age_s(swarm: Swarm, name: str) -> float:
+    """Seconds since a node's process began."""
+    return time.time() - psutil.Process(swarm.nodes[name].process.pid).create_time()

@@ -13,6 +13,7 @@ from dhtnode.home import data_cache
 from dhtnode.identity import Identity
 from tests.swarm.conftest import MakeSwarm
 from tests.swarm.harness import Swarm
+from tests.swarm.test_judging import cheating
 
 HERE = Path(__file__).parent
 
@@ -85,22 +86,31 @@ def test_a_stranger_that_sends_rubbish_everywhere(make_swarm: MakeSwarm, tmp_pat
 
 
 def test_a_member_that_cheats(make_swarm: MakeSwarm) -> None:
-    """Scales that are no numbers, bytes it did not commit to, too few of them, too much weight.
+    """Scales that are no numbers, bytes it did not commit to, too few or none, too much weight; and one that
+    tells new leaders of votes for nothing.
 
     Nobody audits here: what reaches arithmetic is checked without it, and the mole has to stay.
     """
-    swarm = make_swarm({"audit.rate": 0}, min_peers=4)
+    swarm = make_swarm({"audit.rate": 0}, min_peers=5)
     for name in "abc":
         swarm.start(name, "--log-level", "debug")
-    mole = swarm.start("mole", command=(sys.executable, "-P", str(HERE / "mole.py")))
-    peer_id = swarm.reachable("mole").peer_id
+    mole = swarm.start("mole", command=cheating("mole"))
+    swarm.start("liar", command=cheating("false-promiser"))
+    peer_id, liar = (swarm.reachable(name).peer_id for name in ("mole", "liar"))
     expected = {"bad-part", "bad-result", "bad-commitment"}
     swarm.until(f"the mole is caught at {expected}", lambda: counted(swarm, peer_id) >= expected)
-    told = {"scale is NaN or infinite", "is not what it committed to", "something else than its tokens"}
+    told = {
+        "scale is NaN or infinite",
+        "is not what it committed to",
+        "something else than its tokens",
+        "nobody has the result of part",
+    }
     log = swarm.nodes["a"].output
     swarm.until(f"a says {told}", lambda: all(words in log.read_text() for words in told))
+    swarm.until("the liar is caught", lambda: counted(swarm, liar))
     assert mole.process.poll() is None, mole.output.read_text()
     assert_unharmed(swarm)
     assert counted(swarm, peer_id) == expected
+    assert counted(swarm, liar) == {"bad-promise"}
     rounds = swarm.rounds("a").values()
-    assert {3, 4} <= {done.members for done in rounds}, "its offences are left out, its honest work is not"
+    assert {4, 5} <= {done.members for done in rounds}, "its offences are left out, its honest work is not"

@@ -430,9 +430,11 @@ class Node:
     def show_evidence(self, question: bytes, asker: Node) -> bytes | None:
         """What a neighbour is answered that compares sets with this node; None to what is no question."""
         assert self.validator is not None
-        with self._blaming():
+        try:
             return self.validator.on_question(question, asker.peer_id, self.stored)
-        return None
+        except RemoteProtocolError as error:
+            self.world.blame(self, error.peer, error.reason, error.detail)
+            return None
 
     # Effects
 

@@ -119,4 +119,4 @@ def test_who_audits_nothing_is_seen_and_clocks_at_other_speeds_stop_nobody(make_
 
 def age_s(swarm: Swarm, name: str) -> float:
     """Seconds since a node's process began."""
-    return time.time() - psutil.Process(swarm.nodes[name].process.pid).create_time()
+    return time.time() - float(psutil.Process(swarm.nodes[name].process.pid).create_time())

@@ -80,14 +80,34 @@ def test_who_sends_its_work_to_few_is_credited_for_little(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("name", ["false-promiser", *CLOCKS])
-def test_who_breaks_no_rule_that_can_be_proven_stops_nobody(name: str, seed: int) -> None:
-    """A bad line or machine looks just like most of them, so nobody is out."""
-    world, liar, honest = swarm(seed)
-    attack(liar, name)
-    finish(world, honest)
+def test_who_tells_of_votes_that_nobody_can_have_cast_is_blamed_and_stops_nobody(seed: int) -> None:
+    """Nothing is proven by that, so it is not out."""
+    world = World(seed, 5, 10 * ROUNDS)
+    world.start()
+    world.run_until(lambda: world.all_at(1), 60)
+    liar = world.lie(1)
+    attack(liar, "false-promiser")
+    world.run_until(lambda: bool(world.witness.blames), 900)
+    goal = max(world.numbers()) + 2
+    world.run_until(lambda: world.all_at(goal), 60)
+    assert set(world.witness.blames) == {(liar.peer_id, "bad-promise")}
     assert not world.witness.cases
-    assert set(world.witness.blames) <= {(liar.peer_id, "bad-promise")}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("name", "rate"), CLOCKS.items())
+def test_one_clock_at_half_or_double_speed_stops_nobody(name: str, rate: float, seed: int) -> None:
+    """Nor is its owner left out: it has learned by its own clock how long rounds take."""
+    world, odd, honest = swarm(seed)
+    begin, begin_s, shown_s = max(world.numbers()), world.now_s, odd.now_s
+    attack(odd, name)
+    finish(world, honest)
+    assert odd.now_s - shown_s == pytest.approx(rate * (world.now_s - begin_s))
+    late = [head for head in world.witness.heads.values() if head.number > begin + 1]
+    with_it = [head for head in late if odd.peer_id in map(world.witness.author, head.accepted)]
+    assert len(with_it) > len(late) / 2
+    assert not world.witness.cases
+    assert not world.witness.blames
 
 
 def said_without(seed: int, honest: bool) -> tuple[World, list[bytes]]:

@@ -16,22 +16,19 @@ from tests.adversary.clocks import CLOCKS
 from tests.swarm.conftest import MakeSwarm
 from tests.swarm.harness import Swarm
 from tests.swarm.test_judging import cheating
-from tests.swarm.test_votes import start_until_all_have_votes
+from tests.swarm.test_votes import PROBATION, start_until_all_have_votes
 from validation.cases import CASE, Case, open_case
 
 HONEST = "abc"
-PROBATION = 15
-"""Rounds. All attackers are there before that: who repeats accusations would count among those who put out
-the accused, and fewer would look for themselves."""
-JUDGES = ["false-acquitter", "echo"]
+JUDGE = "false-acquitter"
 WORK = [*(ATTACKS.keys() - {"sign-flip"}), "dropped-samples", "copycat"]
 """Sign flip, label flip and fewer steps are in `test_judging`."""
 CHARGES = (
-    {"false-acquitter": {"acquittal", "audit"}, "echo": {"accusation", "audit"}}
+    {JUDGE: {"acquittal", "audit"}}
     | {attack: {"work"} for attack in WORK}
     | {"equivocator": {"equivocation"}, "segment-accuser": {"accusation"}}
 )
-"""What they are out for. Who calls sound, or false, what it has not seen is guilty of either."""
+"""What they are out for. Who calls sound what it has not seen is guilty of either."""
 
 
 def start(swarm: Swarm, kinds: Iterable[str]) -> dict[str, str]:
@@ -48,19 +45,18 @@ def cases(swarm: Swarm, name: str) -> list[Case]:
 
 
 def test_three_with_votes_put_out_many(make_swarm: MakeSwarm) -> None:
-    """Two judges come first: they need somebody to acquit, and an accusation to repeat. Who sends to some
-    only is not out."""
+    """The first judge comes first: it needs somebody to acquit. Who sends to some only is not out."""
     swarm = make_swarm(
         {"audit.segment": 2, "reputation.probation_rounds": PROBATION}, min_peers=len(HONEST), inner_steps="5"
     )
     start_until_all_have_votes(swarm, HONEST)
-    peers = start(swarm, JUDGES)
+    peers = start(swarm, [JUDGE])
     swarm.until_each(
         HONEST,
-        "has the judges in its roster",
-        lambda name: (status := swarm.status(name)) and set(peers.values()) <= set(status.round.roster),
+        "has the judge in its roster",
+        lambda name: (status := swarm.status(name)) and peers[JUDGE] in status.round.roster,
     )
-    peers |= start(swarm, [kind for kind in CHARGES if kind not in JUDGES])
+    peers |= start(swarm, [kind for kind in CHARGES if kind != JUDGE])
 
     def is_out(kind: str) -> bool:
         statuses = [swarm.status(name) for name in HONEST]

@@ -64,6 +64,17 @@ class Book:
             self._have_changed(new)
         return len(new)
 
+    def drop(self, round_no: int, record: bytes) -> bool:
+        """A record of a round is not kept any more. Returns whether it had an entry."""
+        with self._store.batch():
+            start, end = (number.to_bytes(ROUND_BYTES, "big") for number in (round_no, round_no + 1))
+            packed = self._store.entries(start, end)
+            gone = [entry.packed for entry in unpacked(packed) if entry.record == record]
+            for one in gone:
+                self._store.drop_entry(one)
+            self._have_changed(gone)
+        return bool(gone)
+
     def leave(self, followed: Mapping[int, bytes]) -> int:
         """The node follows another chain: entries of rounds that this has closed otherwise go.
 

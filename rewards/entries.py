@@ -5,8 +5,9 @@ on. It is packed so that the order of the bytes is the canonical order: by round
 Within a round a case comes first, so that no credit of that round is paid to who is guilty; then the
 shards, the work, and what members did for each other; bonds that are lost come last.
 
-Entries only ever get more, and two sets are merged as sets. The root of a set is a digest over the
-digests of its epochs: a new entry changes one of them, and a stored root is loaded without the entries.
+Two sets are merged as sets; an entry goes only with its record (`validation.kept`, or a branch that is left).
+The root of a set is a digest over the digests of its epochs: a new entry changes one of them, and a stored
+root is loaded without the entries.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ plausibility.py, evaluation.py  private work, without replay: how a part looks b
 
 Judging
 docket.py        recent records and the verdicts on them, until a majority agrees
+kept.py          which verdicts are kept of who says more than there is room for
 cases.py         why a key is out, as records that prove it to anybody
 dispute.py       a quarrel narrowed down to one segment, and why that puts out nobody who is honest;
                  reopening.py: the stream on which a worker opens its run

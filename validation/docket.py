@@ -6,7 +6,6 @@ Verdicts may come before the round that they are about has closed here; those wa
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -27,6 +26,7 @@ from validation.cases import (
     is_whole,
     majority_case,
 )
+from validation.kept import Change, Kept
 from validation.lottery import opens
 from validation.messages import UNSEALED, Opening, Outcome, Subject, Verdict
 
@@ -36,15 +36,21 @@ MAX_WAITING = 4 * MAX_MEMBERS
 """Verdicts on rounds that have not closed here."""
 
 
-SAID_FOR_EACH, SAID_BESIDES = 4, 16
-"""Verdicts of one signer on one round: four for each member, and a few. An honest one draws a handful; where
-everything is doubted it judges all work, all parts, and as many verdicts on them again. Without this bound n
-members have room for n^3: a verdict by each, on each verdict, on the work of each. A guess."""
+SAID_FOR_EACH, SAID_BESIDES = 2, 16
+"""Verdicts of one signer on others' verdicts on a round: two for each member, and a few. An honest one draws
+a handful; where everything is doubted it judges all work, all parts, and as many verdicts on them. Without
+this bound n members have room for n^3: a verdict by each, on each verdict, on the work of each. A guess."""
 
 
 def most_said(members: int) -> int:
-    """How many verdicts of one signer are heard on a round of so many members."""
+    """How many verdicts of one signer on others' verdicts are kept, on a round of so many members."""
     return SAID_FOR_EACH * members + SAID_BESIDES
+
+
+def by_subject(verdict: Signed[Verdict]) -> tuple[bytes, bool, bytes]:
+    """To sort by: who judges a verdict comes right after it, since a docket must know what that is about."""
+    on_verdict = verdict.body.about == "audit"
+    return verdict.body.target if on_verdict else verdict.id, on_verdict, verdict.id
 
 
 class ContradictionError(Exception):
@@ -130,8 +136,9 @@ class Docket:
         """Records of each closed round, by the head's id; the oldest first."""
         self._links: dict[tuple[bytes, str], bytes] = {}
         """Link of each member of those rounds."""
-        self._said: Counter[tuple[bytes, str]] = Counter()
-        """Verdicts by round and signer."""
+        self._kept: dict[bytes, Kept] = {}
+        """Verdicts on each closed round, by the head's id."""
+        self._changes: list[Change] = []
         self._waiting: dict[bytes, Signed[Verdict]] = {}
 
     def open(self, closed: Adopt, chunk_count: int) -> list[Trial]:
@@ -147,6 +154,7 @@ class Docket:
             ranges = plan.ranges_N
             trials += [Trial(certificate, done, ranges[done.body.part], plan) for done in closed.results]
         self._rounds[certificate.id] = []
+        self._kept[certificate.id] = Kept(most_said(len(certificate.head.members)))
         for trial in trials:
             self._add(trial)
             if isinstance(trial.target.body, Commitment):
@@ -177,7 +185,7 @@ class Docket:
         return known
 
     def add(self, verdict: Signed[Verdict]) -> Trial | None:
-        """Take in a verdict.
+        """Take in a verdict. Judging goes by what a signer says first; what is kept is in `changes`.
 
         Returns:
             The trial it belongs to if it is new, None if it is known or has to wait.
@@ -193,20 +201,20 @@ class Docket:
             return None
         trial = self._trials.get(body.target)
         if trial is None and body.about == "audit":
-            audited = self._verdict(body.target)
-            if audited is None:
+            audited = self._kept[body.base].find(body.target, body.worker)
+            if audited is None or audited.body.about != "work":
                 return None  # neighbours show both again, the one it is about before
             trial = self.open_audit(audited)
         fault = self._fault(verdict, trial)
         if trial is None or fault:
             raise RemoteProtocolError(verdict.signer, "bad-verdict", fault or "")
+        self._keep(trial, verdict)
         self._hold_against(trial, verdict)
         said = trial.verdicts.get(verdict.signer)
         if said is not None and (is_whole(said) == is_whole(verdict) or verdict.signer in trial.looks):
             return None
-        if said is None and not self.may_say_more(trial.certificate, verdict.signer):
+        if said is None and verdict.id not in self._kept[body.base].verdicts:
             raise RemoteProtocolError(verdict.signer, "flood", f"more verdicts on round {body.round}")
-        self._said[body.base, verdict.signer] += said is None
         if said is not None:
             trial.looks[verdict.signer] = verdict if is_whole(said) else said
         if said is None or is_whole(verdict):
@@ -214,8 +222,18 @@ class Docket:
         return trial
 
     def may_say_more(self, certificate: Certificate, signer: str) -> bool:
-        """Whether one more verdict of a signer on a round is heard."""
-        return self._said[certificate.id, signer] < most_said(len(certificate.head.members))
+        """Whether one more verdict of a signer on a round is kept beside all others of its own."""
+        kept = self._kept.get(certificate.id)
+        return kept is None or kept.has_room(signer)
+
+    def changes(self) -> list[Change]:
+        """What is kept, and what is kept no more, since this was asked last."""
+        changes, self._changes = self._changes, []
+        return changes
+
+    def kept(self, head: bytes) -> list[Signed[Verdict]]:
+        """All verdicts on a round that are kept, in the order of their ids."""
+        return [verdict for _, verdict in sorted(self._kept[head].verdicts.items())]
 
     def bind(self, opening: Signed[Opening]) -> Trial | None:
         """Take in what an auditor binds itself to.
@@ -283,16 +301,14 @@ class Docket:
         self._trials[trial.target.id] = trial
         self._rounds[trial.certificate.id].append(trial.target.id)
 
-    def _verdict(self, id_: bytes) -> Signed[Verdict] | None:
-        """A verdict on work, by id."""
-        found = (
-            verdict
-            for trial in self._trials.values()
-            if isinstance(trial.target.body, Commitment)
-            for verdict in trial.verdicts.values()
-            if verdict.id == id_
-        )
-        return next(found, None)
+    def _keep(self, trial: Trial, verdict: Signed[Verdict]) -> None:
+        kept = self._kept[verdict.body.base]
+        if isinstance(trial.target.body, Verdict):
+            change = kept.add_on(trial.target, verdict)
+        else:
+            change = kept.add(verdict)
+        if change.taken or change.dropped:
+            self._changes.append(change)
 
     def _hold_against(self, trial: Trial, record: Signed[Opening] | Signed[Verdict]) -> None:
         for said in (trial.verdicts.get(record.signer), trial.openings.get(record.signer)):
@@ -321,8 +337,7 @@ class Docket:
         return "compares bits where it has a distance, or the other way round" if bad else None
 
     def _forget(self, head: bytes) -> None:
+        del self._kept[head]
         for target in self._rounds.pop(head):
             trial = self._trials.pop(target)
-            for signer in trial.verdicts:
-                self._said.pop((head, signer), None)
             self._links.pop((head, trial.target.signer), None)

@@ -148,6 +148,13 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class Displaced:
+    """A verdict is not kept any more: its signer has said more than is kept of it (`kept.py`)."""
+
+    verdict: Signed[Verdict]
+
+
+@dataclass(frozen=True)
 class Convict:
     """A key is out: keep the case for good."""
 
@@ -181,6 +188,6 @@ class Show:
     record: Signed[Entry] | Signed[Voucher]
 
 
-Judging = Look | Declare | Judged | Convict | Admit | Vouched | Show
+Judging = Look | Declare | Judged | Displaced | Convict | Admit | Vouched | Show
 NodeEvent = Event | Found | CaseShown
 NodeEffect = Effect | Judging

@@ -107,7 +107,7 @@ class Holdings:
         self.tree.add(name)
 
     def drop(self, name: bytes) -> None:
-        """Something that was held for good is held no more."""
+        """Something is held no more."""
         self.tree.discard(name)
 
     def leave_rounds(self) -> None:

@@ -36,6 +36,7 @@ from validation.events import (
     Compared,
     Convict,
     Declare,
+    Displaced,
     Judged,
     NodeEffect,
     NodeEvent,
@@ -344,11 +345,12 @@ class Validator:
         try:
             trial = self.docket.add(verdict)
         except RemoteProtocolError as error:
-            return [Blame(error.peer, error.reason, error.detail)]
+            return [*self._keep(), Blame(error.peer, error.reason, error.detail)]
         except ContradictionError as error:
-            return self._convict(equivocation_case(*error.pair))
+            return [*self._keep(), *self._convict(equivocation_case(*error.pair))]
+        effects = self._keep()
         if trial is None:
-            return []
+            return effects
         body = verdict.body
         if body.outcome == "pass":
             self.rates.passed(body.about, body.worker, verdict.signer)
@@ -357,13 +359,23 @@ class Validator:
         groundless = self.witness.heard(verdict, trial.verdicts, trial.certificate.head.electors)
         if groundless:
             self.rates.cleared(body.about, body.worker)
-        self.holdings.add(verdict.id, body.round)
-        effects: list[NodeEffect] = [Judged(verdict)]
         if self.doubts.calls(trial):
             effects += self._said(self._auditor.judge(trial, "jury"))
         effects += self._said(self._auditor.check_audit(verdict))
         for case in trial.cases():
             effects += self._convict(case)
+        return effects
+
+    def _keep(self) -> list[NodeEffect]:
+        """Hold what the docket keeps, and nothing that it does not keep any more."""
+        effects: list[NodeEffect] = []
+        for change in self.docket.changes():
+            for verdict in change.taken:
+                self.holdings.add(verdict.id, verdict.body.round)
+                effects.append(Judged(verdict))
+            for verdict in change.dropped:
+                self.holdings.drop(verdict.id)
+                effects.append(Displaced(verdict))
         return effects
 
     # Cases

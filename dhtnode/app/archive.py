@@ -6,7 +6,7 @@ The ledger's entries follow from these records. They are kept for as long as nei
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, cast
 
@@ -20,7 +20,7 @@ from rewards.heads import HEAD
 from rewards.rounds import pack_step
 from training.chain import open_certificate
 from training.messages import Commitment, Head, Result, decode_value
-from validation.docket import ROUNDS_KEPT, ContradictionError, Docket
+from validation.docket import ROUNDS_KEPT, ContradictionError, Docket, by_subject
 from validation.messages import Verdict
 
 ROUNDS_AT_HAND = 2 * ROUNDS_KEPT
@@ -142,13 +142,16 @@ class Archive:
         body = verdict.body
         self._store.add_record(StoredRecord(verdict.id, body.KIND, body.round, verdict.signer, verdict.wire))
 
+    def drop_verdict(self, verdict: Signed[Verdict]) -> None:
+        self._store.drop_records([verdict.id])
+
     def verdict(self, id_: bytes) -> Signed[Verdict] | None:
         stored = self._store.record(id_)
         return self._open(stored.wire, Verdict) if stored and stored.kind == Verdict.KIND else None
 
     def verdicts(self, round_no: int, head: bytes) -> list[Signed[Verdict]]:
         """Those on a round that ended with this head; what they judge comes before who judges that."""
-        return by_subject(self._open(wire, Verdict) for _, wire in self._on(round_no, head))
+        return sorted((self._open(wire, Verdict) for _, wire in self._on(round_no, head)), key=by_subject)
 
     def names(self, round_no: int, head: bytes) -> Iterator[bytes]:
         """The ids of the same."""
@@ -161,6 +164,7 @@ class Archive:
         for verdict in self.verdicts(closed.number, closed.certificate.id):
             with suppress(RemoteProtocolError, ContradictionError):  # an own word that nobody took in
                 docket.add(verdict)
+        docket.changes()
         return docket
 
     def _on(self, round_no: int, head: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -170,11 +174,6 @@ class Archive:
 
     def _open(self, wire: bytes, kind: type[Body]) -> Signed[Any]:
         return open_record(wire, self._swarm_id, {kind.KIND: kind}, self._me)
-
-
-def by_subject(verdicts: Iterable[Signed[Verdict]]) -> list[Signed[Verdict]]:
-    """Verdicts on verdicts last: a docket must know what they are about."""
-    return sorted(verdicts, key=lambda verdict: (verdict.body.about == "audit", verdict.id))
 
 
 def _base_of(wire: bytes) -> bytes:

@@ -60,6 +60,7 @@ from validation.events import (
     Compare,
     Convict,
     Declare,
+    Displaced,
     Judged,
     NodeEffect,
     NodeEvent,
@@ -165,6 +166,9 @@ class Performer:
                 self._see_through(self._publish(verdict.wire))
             case Judged(verdict):
                 self._report.judged(verdict)
+            case Displaced(verdict):
+                if self._report.standing is not None:
+                    self._report.standing.displaced(verdict)
             case Convict(case):
                 self._memory.keep_case(case)
                 self._report.convicted(case)

@@ -15,7 +15,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
-from dhtnode.app.archive import Archive, by_subject
+from dhtnode.app.archive import Archive
 from dhtnode.app.balances import Balances
 from dhtnode.app.bonds import Bonds
 from dhtnode.app.dating import Dating
@@ -39,7 +39,7 @@ from training.events import Adopt
 from training.in_force import TermsInForce
 from training.messages import Commitment, Result
 from validation.cases import Case, equivocation_case
-from validation.docket import ROUNDS_KEPT, ContradictionError
+from validation.docket import ROUNDS_KEPT, ContradictionError, by_subject
 from validation.epochs import Summary
 from validation.evidence import Evidence
 from validation.messages import Verdict
@@ -243,6 +243,12 @@ class Standing:
         except RemoteProtocolError as error:
             log.debug("a verdict of %s earns nothing: %s", verdict.signer, error.detail)
 
+    def displaced(self, verdict: Signed[Verdict]) -> None:
+        """A verdict is not kept any more: as if it had never come."""
+        self._archive.drop_verdict(verdict)
+        if self._book.drop(verdict.body.round, verdict.id):
+            self._balances.turn()
+
     # What happened while this node was away
 
     @property
@@ -324,19 +330,22 @@ class Standing:
             return []
         found: list[Case | RemoteProtocolError] = []
         docket = self._archive.docket(closed)
-        for verdict in by_subject(verdicts):
+        for verdict in sorted(verdicts, key=by_subject):
             try:
                 trial = docket.add(verdict)
+                if trial is not None:
+                    validator.witness.heard(verdict, trial.verdicts, trial.certificate.head.electors)
             except RemoteProtocolError as error:
                 found.append(error)
-                continue
             except ContradictionError as error:
                 found.append(equivocation_case(*error.pair))
-                continue
-            if trial is not None:
-                self.judged(verdict)
-                validator.witness.heard(verdict, trial.verdicts, trial.certificate.head.electors)
-                validator.holdings.add(verdict.id, closed.number)
+        for change in docket.changes():
+            for one in change.taken:
+                self.judged(one)
+                validator.holdings.add(one.id, closed.number)
+            for one in change.dropped:
+                self.displaced(one)
+                validator.holdings.drop(one.id)
         return found
 
     def record(self, id_: bytes) -> bytes | None:

@@ -37,7 +37,7 @@ from training.codec import chunk_bytes, chunk_sizes
 from training.in_force import TermsInForce
 from training.messages import WHOLE, Commitment, Head, Result
 from validation.cases import Case, equivocation_case
-from validation.docket import ContradictionError, Docket, Trial
+from validation.docket import ContradictionError, Docket, Trial, by_subject
 from validation.messages import Verdict
 from validation.validator import MAX_CASES
 from validation.voucher import Voucher
@@ -193,12 +193,11 @@ class Folding:
             self._hear(closed)
 
     def _hear(self, closed: ClosedRound) -> None:
-        """The verdicts on a round: those on work before those on them, a look at a part before all of it."""
+        """The verdicts on a round: on work, then on those; a look at a part before all of it."""
         docket = Docket()
         chunk_count = len(self._chunk_bytes_K)
         docket.open(closed.adopted(chunk_count), chunk_count)
         heard: dict[bytes, Trial] = {}
-        on_work: dict[bytes, Signed[Verdict]] = {}
         for verdict in sorted(self._said.get(closed.certificate.id, ()), key=_hearing_order):
             try:
                 trial = docket.add(verdict)
@@ -208,14 +207,13 @@ class Folding:
             except ContradictionError as error:
                 self._proven.append(equivocation_case(*error.pair))
                 continue
-            if trial is None:
-                continue
-            heard[trial.target.id] = trial
+            if trial is not None:
+                heard[trial.target.id] = trial
+        kept = {verdict.id: verdict for verdict in docket.kept(closed.certificate.id)}
+        for verdict in kept.values():
             self.verdicts.append(verdict)
             self.used[verdict.id] = closed.number
-            if verdict.body.about == "work":
-                on_work[verdict.id] = verdict
-            target = closed.by_id.get(verdict.body.target) or on_work.get(verdict.body.target)
+            target = closed.by_id.get(verdict.body.target) or kept.get(verdict.body.target)
             if target is not None:
                 self._pay(closed, verdict, target)
         for trial in heard.values():
@@ -277,6 +275,5 @@ def _round_of(case: Case) -> bytes | None:
     return case.certificate.id if case.certificate else None
 
 
-def _hearing_order(verdict: Signed[Verdict]) -> tuple[bool, bool, bytes]:
-    body = verdict.body
-    return body.about == "audit", body.role == "jury", verdict.id
+def _hearing_order(verdict: Signed[Verdict]) -> tuple[bool, tuple[bytes, bool, bytes]]:
+    return verdict.body.role == "jury" and verdict.body.about == "reduction", by_subject(verdict)

@@ -77,6 +77,7 @@ from validation.events import (
     Compare,
     Convict,
     Declare,
+    Displaced,
     Judged,
     NodeEffect,
     NodeEvent,
@@ -160,6 +161,8 @@ class Node:
         self.validator: Validator | None = None
         self.standing: Standing | None = None
         """Where the world keeps ledgers."""
+        self.dropped = 0
+        """Verdicts that it has kept for a while."""
         self.fuse: int | None = None
         """Effects until a crash that nobody sees coming."""
         self.twist: Callable[[NodeEffect], list[NodeEffect]] = lambda effect: [effect]
@@ -480,6 +483,12 @@ class Node:
                 self.world.broadcast(self, verdict.wire)
             case Judged(verdict):
                 self._judged(verdict)
+            case Displaced(verdict):
+                self.dropped += 1
+                if self.standing is None:
+                    del self.disk.verdicts[verdict.id]
+                else:
+                    self.standing.displaced(verdict)
             case Convict(case):
                 self.disk.cases[case.id] = case
                 if self.standing is not None:

@@ -9,11 +9,13 @@ import pytest
 
 from rewards.accounts import Balance
 from tests.adversary.attacks import RightNorm, SignFlip
+from tests.sim.chatter import Chatterbox
 from tests.sim.ledgers import Ledgers, book
 from tests.sim.seeds import seeds
 from tests.sim.shell import Node
 from tests.sim.withholding import Withholder
 from tests.sim.world import World
+from validation import docket
 
 SEEDS = seeds(2)
 
@@ -88,6 +90,24 @@ def test_a_cheat_is_found_under_loss_and_everybody_burns_the_same_stake(seed: in
     world.run_until(lambda: world.all_at(there, honest), 2_000)
     world.run_until(lambda: len(evidence(honest)) == 1, 600)
     assert all(cheat.peer_id in node.validator.cases for node in honest if node.validator)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_who_says_more_than_is_kept_of_it_makes_no_two_nodes_differ(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each node hears a part of it, in its own order; one is away, and hears of it late."""
+    monkeypatch.setattr(docket, "SAID_FOR_EACH", 0)
+    monkeypatch.setattr(docket, "SAID_BESIDES", 8)
+    world = swarm(seed, tmp_path)
+    world.weather.loss = 0.3
+    world.run_until(lambda: world.all_at(4), 600)
+    chatterboxes = [Chatterbox(world.lie(index)) for index in (0, 1)]
+    misses(world, world.nodes[4], docket.ROUNDS_KEPT + 2)
+    world.run_until(lambda: agree(world.nodes), 600)
+    assert not any(node.validator.cases for node in world.nodes if node.validator)
+    assert all(len(one.said) > 20 for one in chatterboxes)
+    assert sum(node.dropped for node in world.nodes) > 10, "it came in other orders"
 
 
 @pytest.mark.parametrize("seed", SEEDS)

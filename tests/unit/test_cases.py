@@ -494,27 +494,40 @@ def test_who_says_ever_more_about_one_round_is_not_heard_any_more() -> None:
     plan = plan_of(crowd, before)
     work = [commit(someone, before) for someone in crowd]
     head = head_of(crowd, number=8, parent=before.id, accepted=tuple(one.id for one in work))
-    held, flooder = Docket(), crowd[0]
-    held.open(Adopt(certified(crowd, head), tuple(work), plan), CHUNKS)
+    flooder = crowd[0]
     said = [
         verdict(judge, "pass", base=head.id, target=one.id, worker=one.signer)
         for judge in crowd
         for one in work
         if judge.peer_id != one.signer
     ]
-    for one in said:
-        held.add(one)
-    most, heard, refused = most_said(len(crowd)), len(crowd) - 1, 0
-    for one in (one for one in said if one.signer != flooder.peer_id):
-        more = msgspec.structs.replace(on_audit(flooder, one, "pass").body, base=head.id)
-        try:
-            heard += held.add(sign(flooder, SWARM, more)) is not None
-        except RemoteProtocolError as error:
-            assert (error.peer, error.reason) == (flooder.peer_id, "flood")  # noqa: PT017
-            refused += 1
-    assert (heard, refused) == (most, len(said) - most)
-    assert not held.may_say_more(certified(crowd, head), flooder.peer_id)
-    assert held.may_say_more(certified(crowd, head), crowd[1].peer_id)
+    on_verdicts = [
+        sign(flooder, SWARM, msgspec.structs.replace(on_audit(flooder, one, "pass").body, base=head.id))
+        for one in said
+        if one.signer != flooder.peer_id
+    ]
+    twice = [sign(flooder, SWARM, msgspec.structs.replace(one.body, role="jury")) for one in said[:20]]
+    kept, refused = [], 0
+    for order in (1, -1):
+        held = Docket()
+        held.open(Adopt(certified(crowd, head), tuple(work), plan), CHUNKS)
+        for one in [*(*said, *twice)[::order], *on_verdicts[::order]]:
+            try:
+                held.add(one)
+            except RemoteProtocolError as error:
+                assert (error.peer, error.reason) == (flooder.peer_id, "flood")  # noqa: PT017
+                refused += 1
+        kept.append(held.kept(head.id))
+        shown = {one.id for change in held.changes() for one in change.taken}
+        assert shown >= {one.id for one in kept[-1]}
+        assert not held.may_say_more(certified(crowd, head), flooder.peer_id)
+        assert held.may_say_more(certified(crowd, head), crowd[1].peer_id)
+    assert kept[0] == kept[1], "whatever came first"
+    assert [one.id for one in kept[0] if one.body.about == "audit"] == sorted(one.id for one in on_verdicts)[
+        : most_said(len(crowd))
+    ]
+    assert len([one for one in kept[0] if one.body.about == "work"]) == len(said), "one each on each work"
+    assert refused > len(on_verdicts)
 
 
 def test_a_verdict_on_an_audit_that_is_not_known_is_left_to_the_neighbours() -> None:

@@ -299,6 +299,27 @@ def test_verdicts_that_come_late_are_held_against_the_same_rules(stores: list[St
     assert list(validator.holdings.tree) == [good.id]
 
 
+def test_of_two_verdicts_by_one_member_on_one_record_the_same_is_kept_in_any_order(
+    stores: list[Store],
+) -> None:
+    there, away, validator = returned(stores)
+    work = work_of(HISTORY[4], WORKER)
+    both = [passed(OTHER, HISTORY[4], work, role=role) for role in ("audit", "jury")]
+    less, more = sorted(both, key=lambda verdict: verdict.id)
+    before = root(stores[0])
+    there.judged(more)
+    assert root(stores[0]) != before
+    there.displaced(more)
+    assert root(stores[0]) == before
+    there.judged(less)
+    for late in (more, less, more):
+        assert away.take_late([late], ME.peer_id, validator) == []
+    assert root(stores[0]) == root(stores[1])
+    again = fresh_core()
+    standing(stores[1]).restore(again, [])
+    assert list(validator.holdings.tree) == list(again.holdings.tree) == [less.id], "also after a restart"
+
+
 def test_who_contradicts_itself_late_is_guilty_all_the_same(stores: list[Store]) -> None:
     _, away, validator = returned(stores)
     work = work_of(HISTORY[4], WORKER)

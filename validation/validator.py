@@ -123,10 +123,15 @@ class Validator:
 
     def _audits(self, round_no: int) -> bool:
         """Whether the work of a closed round is audited: private data can't be replayed by anybody else."""
-        certificate = self.member.certificate
-        closed = min(round_no, certificate.head.number - 1 if certificate else 0)
-        terms = self.member.context.in_force.at(closed)
+        terms = self.member.context.in_force.at(round_no)
         return terms.data.mode == "shared" and terms.audit.rate > 0
+
+    def _may_be_audited(self, round_no: int) -> bool:
+        """The same of any round: others may have closed one already of which this node can't tell."""
+        head = self.member.certificate.head if self.member.certificate else None
+        if head is None or round_no >= head.number:
+            return self.member.context.terms.data.mode == "shared"
+        return self._audits(round_no)
 
     def remember(self, cases: Iterable[Case]) -> None:
         """Take back what was proven before a restart."""
@@ -138,7 +143,7 @@ class Validator:
         self.witness.stood(certificate)
         self._begin(certificate)
         effects = self.member.resume(certificate, own, now_s)
-        self._settle()
+        self._settle(certificate)
         return self._seen(effects)
 
     def _begin(self, certificate: Certificate) -> None:
@@ -146,11 +151,12 @@ class Validator:
         self.holdings.begin(certificate.head.number)
         self.vouchers.begin(certificate.head.number, self.holdings.since)
 
-    def _settle(self) -> None:
-        """Judge by the terms in force."""
-        terms = self.member.context.terms
-        self.rates.settle(terms.audit)
-        self.witness.table.settle(terms.reputation)
+    def _settle(self, certificate: Certificate) -> None:
+        """Judge by the terms in force, and how often by those of the round that has closed."""
+        context = self.member.context
+        closed = context.in_force.at(max(0, certificate.head.number - 1))
+        self.rates.settle(closed.audit)
+        self.witness.table.settle(context.terms.reputation)
 
     def on(self, event: NodeEvent, now_s: float) -> list[NodeEffect]:
         """Take in one event; a peer's fault comes back as `Blame`, never as an exception."""
@@ -291,7 +297,7 @@ class Validator:
             if isinstance(effect, Publish) and isinstance(effect.record.body, Commitment):
                 seen += self._said(self._auditor.on_committed())
             if isinstance(effect, Adopt):
-                self._settle()
+                self._settle(effect.certificate)
                 gone = self.member.gone(effect.certificate.head.parent)
                 self.witness.adopted(effect, None if gone is None else gone | self.out().keys())
                 self._begin(effect.certificate)
@@ -340,7 +346,7 @@ class Validator:
         return seen
 
     def _on_verdict(self, verdict: Signed[Verdict]) -> list[NodeEffect]:
-        if not self._audits(verdict.body.round):
+        if not self._may_be_audited(verdict.body.round):
             return [Blame(verdict.signer, "bad-verdict", "nothing is replayed in this swarm")]
         try:
             trial = self.docket.add(verdict)

@@ -35,7 +35,10 @@ class Page:
         return self._balances.account
 
     def why(self, table: Reputation) -> tuple[WhyPart, ...]:
-        """The last changes of own credits, and of trust in this node as its own table has it."""
+        """The last changes of own credits, and of trust in this node as its own table has it.
+
+        Losses are few, and not pushed out by what is earned in every round.
+        """
         trust = [
             WhyPart(
                 round=change.round_no,
@@ -47,7 +50,8 @@ class Page:
             if change.context == "work"
         ]
         both = sorted([*self._balances.changes, *trust], key=lambda part: -part.round)
-        return tuple(both[:WHY_KEPT])
+        losses_first = sorted(both, key=lambda part: not part.change.startswith("-"))
+        return tuple(sorted(losses_first[:WHY_KEPT], key=lambda part: -part.round))
 
     def reputation(self, validator: Validator, opinions: Opinions | None) -> ReputationPart:
         """Trust, in both directions."""

@@ -23,7 +23,7 @@ from tests.sim.shell import Node
 from tests.sim.world import World
 
 ROUNDS, EPOCH = 14, 2
-EFFECT = 10
+EFFECT, LATER = 10, 16
 LARGER_BATCH = Setting(key="inner.batch_size", value="16")
 BEFORE, AFTER = 8, 16
 SEEDS = seeds(2)
@@ -175,6 +175,45 @@ def test_who_was_away_while_a_price_changed_books_each_round_by_its_own(seed: in
     world.run_until(lambda: len({str(shares(node)) for node in world.nodes}) == 1, 600)
     assert shares(away)
     assert away.floor.in_force.adopted == (amendment,)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(("before", "after"), [(0.0, 0.5), (0.5, 0.0)], ids=["begin", "end"])
+def test_audits_begin_or_end_with_the_round_that_is_named(seed: int, before: float, after: float) -> None:
+    """Verdicts may come to a node that has not closed their round yet: nobody is blamed for being ahead."""
+    world = World(seed, 4, 100)
+    world.terms = msgspec.structs.replace(short_epochs(world.terms), audit=AuditSection(rate=before))
+    own(world, [1_000] * 4)
+    world.weather.delay_s = 0.2
+    world.start()
+    world.run_until(lambda: world.all_at(2), 600)
+    amendment = propose(world, change=Setting(key="audit.rate", value=str(after)), effect=LATER)
+    vote(world, amendment, 1, 2)
+    world.run_until(lambda: world.all_at(LATER - 1), 2_000)
+    world.weather.loss = 0.1
+    away, others = world.nodes[3], world.nodes[:3]
+    away.crash()
+    world.run_until(lambda: any(node.number == LATER for node in others), 2_000)
+    assert {rate(node) for node in others if node.number == LATER} == {before}, "of the last such round"
+    world.run_until(lambda: any(node.number == LATER + 1 for node in others), 2_000)
+    assert {rate(node) for node in others if node.number > LATER} == {after}
+    away.start()
+    world.run_until(lambda: world.all_at(LATER + 8), 2_000)
+    later = range(LATER, 1_000)
+    world.run_until(lambda: all(bool(after) == bool(audited(node) & set(later)) for node in others), 2_000)
+    assert all(bool(before) == bool(audited(node) - set(later)) for node in others)
+    assert rate(away) == after, "also who was not there"
+
+
+def rate(node: Node) -> float:
+    """Share of a trusted member's work of the last round that it expects to be audited."""
+    assert node.validator is not None
+    return node.validator.rates.least("work")
+
+
+def audited(node: Node) -> set[int]:
+    """Rounds on which it holds verdicts."""
+    return {verdict.body.round for verdict in node.disk.verdicts.values()}
 
 
 def reduced(node: Node) -> int:

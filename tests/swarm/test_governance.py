@@ -19,13 +19,14 @@ from dhtnode.store import Store
 from tests.swarm.conftest import MakeSwarm
 from tests.swarm.harness import RUN, Swarm
 from training.messages import Commitment
+from validation.messages import Verdict
 
 NAMES = "abc"
 EPOCH = 4
 NONSENSE = {"bad-amendment", "bad-bulletin", "bad-registration", "flood"}
 OUTDATED = (sys.executable, "-P", str(Path(__file__).with_name("outdated.py")))
-AHEAD = 32
-"""Rounds from the proposal to its effect."""
+AHEAD, QUIET = 32, 12
+"""Rounds from the proposals to the effect of the first, and from there on to that of the second."""
 QUICK = {
     "reward.epoch_rounds": EPOCH,
     "reward.vesting_rounds": 2,
@@ -67,6 +68,12 @@ def batches(swarm: Swarm, node: str) -> dict[int, set[int]]:
     return found
 
 
+def judged(swarm: Swarm, node: str) -> set[int]:
+    """Rounds on which there are verdicts in a node's store."""
+    with Store.open_reader(Home(swarm.folder / node).store_path) as store:
+        return {stored.round_no for stored in store.all_records(Verdict.KIND)}
+
+
 def test_members_change_the_constants_together_and_who_comes_later_follows(make_swarm: MakeSwarm) -> None:
     swarm = make_swarm(QUICK, min_peers=3, inner_steps="4")
     for name in NAMES:
@@ -79,27 +86,34 @@ def test_members_change_the_constants_together_and_who_comes_later_follows(make_
     assert "task.kind can't be changed" in said(refused, Exit.FAILED)
     assert "no open proposal" in said(dhtnode(swarm, "b", "vote", "00", "yes"), Exit.FAILED)
     effect = swarm.round_of("a") + AHEAD
-    changes = json.dumps({"inner.batch_size": "4", "inner.options.lr": "0.002"})
+    loud = effect + QUIET
+    changes = json.dumps({"inner.batch_size": "4", "inner.options.lr": "0.002", "audit.rate": "0"})
     name = asked(swarm, "a", "propose", changes=changes, effect=str(effect), why="calmer")
-    swarm.until_each("bc", "has heard of it", lambda node: listed(swarm, node))
-    asked(swarm, "c", "vote", proposal=name[:12], choice="no")
-    asked(swarm, "b", "vote", proposal=name[:12], choice="yes")
+    again = json.dumps({"audit.rate": "0.6"})
+    second = asked(swarm, "a", "propose", changes=again, effect=str(loud), why="not that calm")
+    swarm.until_each("bc", "has heard of both", lambda node: len(listed(swarm, node)) == 2)
+    for proposal in (name, second):
+        asked(swarm, "c", "vote", proposal=proposal[:12], choice="no")
+        asked(swarm, "b", "vote", proposal=proposal[:12], choice="yes")
 
-    # It is adopted, and holds from the round that it names
+    # They are adopted, and hold from the rounds that they name; somebody comes in between
 
     swarm.until_each(
-        NAMES, "knows that it is adopted", lambda node: listed(swarm, node)[0]["state"] != "open"
+        NAMES,
+        "knows that both are adopted",
+        lambda node: all(one["state"] != "open" for one in listed(swarm, node)),
     )
     swarm.until_round(effect + 1, *NAMES)
     swarm.start("d")
     swarm.until_members(*NAMES, "d")
-    swarm.go_on(*NAMES, "d")
+    swarm.until_round(loud + 1, *NAMES, "d")
+    swarm.until_each((*NAMES, "d"), "has audits again", lambda node: max(judged(swarm, node)) >= loud)
     swarm.assert_identical()
     page = said(dhtnode(swarm, "d", "proposals"))
     for words in (name[:12], "in force", str(effect), "inner.batch_size = 4"):
         assert words in page
     statuses = [_status(swarm, node) for node in (*NAMES, "d")]
-    assert {status.terms.since_round for status in statuses} == {effect}
+    assert {status.terms.since_round for status in statuses} == {loud}
     assert len({status.terms.digest for status in statuses}) == 1
     assert statuses[0].terms.digest != terms_digest(swarm.manifest.terms).hex()
     assert not NONSENSE & {reason for status in statuses for reason in status.rejected}
@@ -108,13 +122,17 @@ def test_members_change_the_constants_together_and_who_comes_later_follows(make_
         for round_no, found in batches(swarm, node).items():
             assert found == {2 * usual if round_no >= effect else usual}, (node, round_no)
     assert max(batches(swarm, "d")) > effect, "the late one has seen work by the new terms"
+    for node in (*NAMES, "d"):
+        assert not judged(swarm, node) & set(range(effect, loud)), "nothing was audited meanwhile"
+    assert min(judged(swarm, "a")) < effect
 
     # Also after a restart
 
     swarm.kill("c")
     swarm.start("c")
-    swarm.until("c plays by the new terms again", lambda: _status(swarm, "c").terms.since_round == effect)
-    swarm.go_on(*NAMES, "d")
+    swarm.until("c plays by the new terms again", lambda: _status(swarm, "c").terms.since_round == loud)
+    back = swarm.go_on(*NAMES, "d")
+    swarm.until("c hears of audits again", lambda: max(judged(swarm, "c")) >= back)
     swarm.assert_identical()
 
 

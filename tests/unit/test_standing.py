@@ -215,6 +215,17 @@ def test_reasons_are_few_and_the_newest_come_first(store: Store) -> None:
     assert why[0].round == 29
 
 
+def test_a_loss_is_not_pushed_out_by_what_is_earned(store: Store) -> None:
+    longer = history(30, PEOPLE)
+    one = went_through(store, *longer)
+    head = longer[-12].certificate.head
+    one.convicted(equivocation_case(commit(ME, head), commit(ME, head, tokens=1)))
+    why = one.why(witness_of().table)
+    assert len(why) == WHY_KEPT
+    assert [part.round for part in why if part.change.startswith("-")] == [head.number]
+    assert [part.round for part in why] == sorted((part.round for part in why), reverse=True)
+
+
 # The table, over a restart
 
 

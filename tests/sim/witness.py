@@ -74,6 +74,7 @@ class Witness:
         self._promised: dict[tuple[str, Agreed], int] = {}
         self._voted: dict[tuple[str, Agreed], tuple[int, bytes]] = {}
         self._commitments: dict[bytes, Signed[Commitment]] = {}
+        self._reducers: dict[bytes, str] = {}
         self._rosters: dict[bytes, Roster] = {}
         self._votes: dict[tuple[Agreed, int, bytes], set[str]] = {}
         self._decided: dict[Agreed, dict[bytes, set[str]]] = {}
@@ -95,6 +96,7 @@ class Witness:
                 self._rosters[value_digest(body.value)] = decode_value(body.value, Roster)
             self._only(honest, record, (body.base, body.step, body.roster, body.view))
         elif isinstance(body, Result):
+            self._reducers[record.id] = record.signer
             self._only(honest, record, (body.base, body.roster, body.part))
         elif isinstance(body, Promise) and honest:
             self._on_promise(record.signer, body)
@@ -169,6 +171,10 @@ class Witness:
     def author(self, commitment: bytes) -> str:
         """Whose commitment that is."""
         return self._commitments[commitment].signer
+
+    def reducer(self, result: bytes) -> str:
+        """Who has reduced that."""
+        return self._reducers[result]
 
     def commitment(self, base: bytes, peer: str) -> Commitment:
         """What a peer committed to in the round that follows a head."""

@@ -15,6 +15,7 @@ from dhtnode.cli.create import NewSwarm, write_swarm
 from dhtnode.errors import Exit
 from dhtnode.home import Home
 from dhtnode.identity import Identity
+from dhtnode.manifest import FORMAT
 from tests.swarm.conftest import MakeSwarm
 from tests.swarm.harness import LIMIT_S, LOOPBACK, RUN, Swarm
 
@@ -43,7 +44,10 @@ def line(swarm: Swarm, *options: str, home: Path | None = None, listen: str = LO
         (lambda text: text.replace("slack =", "slakc ="), r"unknown key `slakc`.*sign again"),
         (lambda text: text.replace("slack = 2.0", 'slack = "2"'), r"Expected `float`.*round\.slack"),
         (lambda text: text.replace("slack = 2.0", "slack = 3.0"), "bad signature.*fresh copy"),
-        (lambda text: text.replace("format = 4", "format = 5"), "format 5, this node reads format 4; update"),
+        (
+            lambda text: text.replace(f"format = {FORMAT}", f"format = {FORMAT + 1}"),
+            f"format {FORMAT + 1}, this node reads format {FORMAT}; update",
+        ),
         (lambda text: text.replace("signature =", "sign ="), "has no signature"),
         (lambda text: text + "[", "is not TOML"),
     ],

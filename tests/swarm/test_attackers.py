@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
-
-import psutil
-import pytest
 
 from dhtnode.errors import Exit
 from dhtnode.home import Home
@@ -107,12 +103,7 @@ def test_who_audits_nothing_is_seen_and_clocks_at_other_speeds_stop_nobody(make_
         assert not status.rejected_by_peer
         skipped = status.audits.skipped
         assert skipped[idle] > sum(skipped.values()) / 2
-    for kind, rate in CLOCKS.items():
-        assert swarm.receipts(kind), "its work is in time"
-        assert swarm.reachable(kind).uptime_s == pytest.approx(rate * age_s(swarm, kind), rel=0.3)
+    assert all(swarm.receipts(kind) for kind in CLOCKS), "their work is in time"
+    slow, fast = (swarm.reachable(kind).uptime_s for kind in sorted(CLOCKS, key=CLOCKS.__getitem__))
+    assert 2 * slow < fast, "of two that were started together"
     swarm.assert_identical()
-
-
-def age_s(swarm: Swarm, name: str) -> float:
-    """Seconds since a node's process began."""
-    return time.time() - float(psutil.Process(swarm.nodes[name].process.pid).create_time())

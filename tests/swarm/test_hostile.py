@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -24,9 +25,14 @@ def stranger(swarm: Swarm, door: str) -> Iterator[tuple[str, str]]:
     key, log = swarm.folder / "stranger.key", swarm.folder / "stranger.log"
     peer_id = Identity.load_or_create(key).peer_id
     command = [sys.executable, "-P", str(HERE / "stranger.py"), str(key), str(swarm.manifest_path), door]
-    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT) as process:
+    where = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}  # it is no node, so it is not forked with them
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=where) as process,
+    ):
         try:
             address = swarm.until("the stranger is up", lambda: log.read_text().partition("\n")[0])
+            assert address.startswith("/"), log.read_text()
             yield peer_id, address
             assert process.poll() is None, log.read_text()
         finally:

@@ -127,7 +127,7 @@ def test_everybody_has_the_same_ledger_and_can_explain_it(make_swarm: MakeSwarm,
     assert offline["why"]
 
     # A share as a file, by one node, checked by whoever trusts another: who is behind has a round
-    # that both have kept. A checkpoint has the shares as its node knew them then: it may have lacked a verdict.
+    # that both have kept. A checkpoint has the shares as its node knew them then, maybe without a verdict.
 
     for _ in range(3):
         shown = _borne_out(swarm, "a", "b") or _borne_out(swarm, "b", "a")

@@ -369,6 +369,8 @@ class Validator:
             effects += self._said(self._auditor.judge(trial, "jury"))
         effects += self._said(self._auditor.check_audit(verdict))
         for case in trial.cases():
+            if case.charge == "accusation":
+                self.rates.cleared(body.about, body.worker)
             effects += self._convict(case)
         return effects
 

@@ -21,6 +21,20 @@ from training.sync import SyncReply
 
 OTHER_SWARM = bytes(31) + b"\1"
 QUESTION = b"rubbish"
+REFUSED = {
+    "bad-antientropy",
+    "bad-certificate",
+    "bad-commitment",
+    "bad-signature",
+    "bad-sync",
+    "equivocation",
+    "flood",
+    "malformed",
+    "oversized",
+    "schema",
+    "unknown-kind",
+}
+"""What all of it is refused for, wherever it comes in."""
 
 
 class Rubbish:
